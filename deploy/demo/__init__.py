@@ -1,0 +1,1 @@
+"""The demo: rendered videos, ingested and searched through the real stack."""

@@ -1,0 +1,1 @@
+"""The contracts of the models, the ensemble graphs, and what compiles them to Triton configs."""

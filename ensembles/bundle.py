@@ -1,0 +1,68 @@
+"""A bundle: one version number across all models, and all that callers must know of it."""
+
+from pathlib import Path
+
+import msgspec
+
+from ensembles.contracts import Dimensions
+
+
+class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a bundle's embeddings can be compared with."""
+
+    words_to_pixels: bool  # a CLIP text embedding finds frames
+    words_to_sounds: bool  # a text embedding finds audio
+    fusion_trained: bool  # untrained, a fused embedding is the mean of the frame embeddings
+
+
+class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The raw scores between which a leg's relevance rises from 0 to 1."""
+
+    low: float
+    high: float
+
+
+class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One exported version of a profile's models.
+
+    `calibration` has a band a leg: `visual`, `speech`, `sound`, `fused` in cosines, `keyword` in
+    BM25. `random_weights` marks architectures without training, for benchmarks.
+    """
+
+    profile: str
+    version: int
+    dims: Dimensions
+    capabilities: Capabilities
+    calibration: dict[str, Band]
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    random_weights: bool = False
+    precisions: dict[str, str] = {}
+    sources: dict[str, str] = {}  # model → where its weights came from, with a content hash
+
+    @property
+    def id(self) -> str:
+        """The name that vectors, collections and replies carry, e.g. `mini-1`."""
+        return f"{self.profile}-{self.version}"
+
+
+def bundle_path(models_dir: Path, profile: str, version: int) -> Path:
+    """Return where a bundle's description lies, beside the repository that Triton loads."""
+    return models_dir / profile / "bundles" / f"{version}.json"
+
+
+def repository_path(models_dir: Path, profile: str) -> Path:
+    """Return the folder that Triton loads as its model repository."""
+    return models_dir / profile / "repository"
+
+
+def list_bundles(models_dir: Path, profile: str) -> tuple[Bundle, ...]:
+    """Return a profile's exported bundles, oldest first; empty where nothing was exported."""
+    folder = models_dir / profile / "bundles"
+    found = (read_bundle(path) for path in folder.glob("*.json"))
+    return tuple(sorted(found, key=lambda bundle: bundle.version))
+
+
+def read_bundle(path: Path) -> Bundle:
+    """Read one bundle's description; raises `msgspec.ValidationError` where it is not one."""
+    return msgspec.json.decode(path.read_bytes(), type=Bundle)

@@ -1,0 +1,1 @@
+"""Checkpoints to ONNX to a Triton model repository, with parity reports."""

@@ -1,0 +1,275 @@
+"""What travels over HTTP: requests and replies as strict, frozen structs."""
+
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+from ensembles.contracts import MAX_TEXT_BYTES
+
+MAX_LIMIT = 100  # hits in one page
+MAX_TAGS = 32
+MAX_TAG_CHARS = 64
+MAX_TITLE_CHARS = 200
+MAX_DESCRIPTION_CHARS = 5_000
+MAX_PIX = 1_000_000_000  # of one investment
+
+Mode = Literal["balanced", "vision_heavy", "text_heavy", "audio_heavy"]
+Group = Literal["video", "segment"]
+LegName = Literal["visual", "speech", "sound", "fused", "keyword"]
+JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+VideoState = Literal["queued", "processing", "ready", "failed", "deleting"]
+
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+Word = Annotated[str, Meta(min_length=1, max_length=64)]
+Tag = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_CHARS)]
+Tags = Annotated[tuple[Tag, ...], Meta(max_length=MAX_TAGS)]
+Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS)]
+Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)]
+Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Weight = Annotated[float, Meta(ge=0, le=1)]
+
+
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The base of what clients send: unknown fields are refused."""
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """The base of what clients read."""
+
+
+# ---- search -------------------------------------------------------------------------------------
+
+
+class Filters(Strict):
+    """What a hit's video must be; every field that is set must hold."""
+
+    category: tuple[Word, ...] = ()  # any of these
+    creator_id: tuple[Id, ...] = ()  # any of these
+    language: tuple[Language, ...] = ()  # any of these
+    tags: Tags = ()  # all of these
+    video_id: tuple[Id, ...] = ()  # any of these
+    min_pix: Annotated[int, Meta(ge=0, le=MAX_PIX)] | None = None
+    min_duration_s: Annotated[float, Meta(ge=0)] | None = None
+    max_duration_s: Annotated[float, Meta(ge=0)] | None = None
+
+
+class LegWeights(Strict):
+    """Explicit weights of the legs; a leg at 0 is not run. They need not sum to one."""
+
+    visual: Weight = 0.0
+    speech: Weight = 0.0
+    sound: Weight = 0.0
+    fused: Weight = 0.0
+    keyword: Weight = 0.0
+
+
+class SearchRequest(Strict):
+    """`POST /v1/search`: words, an image, a sound, or several of them."""
+
+    query: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = None
+    image: bytes | None = None  # base64 in JSON: JPEG, PNG or WebP
+    audio: bytes | None = None  # base64 in JSON: any audio file, 30 s at most
+    mode: Mode = "balanced"
+    weights: LegWeights | None = None  # in place of the mode
+    category: Word | None = None  # shifts the weights; does not filter
+    limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = 10
+    group: Group = "video"
+    filters: Filters = Filters()
+    pix_weight: Annotated[float, Meta(ge=0, le=0.5)] | None = None  # β; None: the server's
+    deadline_ms: Annotated[int, Meta(ge=1, le=60_000)] | None = None
+
+
+class LegScore(Reply):
+    """One leg's part in a hit's score."""
+
+    leg: LegName
+    raw: float  # the engine's own score: a cosine, or BM25
+    relevance: float  # calibrated to 0…1
+    weight: float  # the leg's share; the shares of the legs asked for sum to one
+    rank: int  # 1 is the leg's best
+
+
+class ScoreParts(Reply):
+    """How a hit's score came about: score = relevance × (1 + boost)."""
+
+    legs: tuple[LegScore, ...]
+    fusion: float  # the weighted sum of the legs' relevances
+    coherence: float  # what neighbouring segments added
+    relevance: float  # min(1, fusion + coherence)
+    pix: int  # the video's PIX now
+    pix_gain: float  # g, 0…1: log1p(min(pix, cap)) / log1p(cap)
+    pix_weight: float  # β
+    pix_boost: float  # β·g
+    pix_cap: int  # PIX over this adds nothing
+
+
+class Moment(Reply):
+    """One segment that matched."""
+
+    segment_id: str
+    start_s: float
+    end_s: float
+    score: float
+    text: str  # the transcript of the segment, "" where there is none
+    parts: ScoreParts
+
+
+class Hit(Reply):
+    """One video with its best moments, or one segment where `group` is `segment`."""
+
+    video_id: str
+    title: str
+    creator_id: str
+    category: str | None
+    score: float
+    start_s: float  # of the best moment
+    end_s: float
+    moments: tuple[Moment, ...]  # best first
+
+
+class StageTimes(Reply):
+    """Milliseconds that each stage of a search took."""
+
+    total: float
+    embed: float = 0.0  # waiting for Triton
+    legs: float = 0.0  # waiting for Milvus, beyond the wait for Triton
+    catalogue: float = 0.0
+    gateway: float = 0.0  # total less the three above
+
+
+class SearchReply(Reply):
+    """The answer to a search."""
+
+    hits: tuple[Hit, ...]
+    model_version: str  # the bundle, e.g. mini-1
+    degraded: tuple[str, ...]  # what was left out, and why: "speech: triton unavailable"
+    stage_ms: StageTimes
+    request_id: str
+
+
+# ---- videos and jobs ----------------------------------------------------------------------------
+
+
+class VideoMetadata(Strict):
+    """The `metadata` part of an upload."""
+
+    title: Title = ""
+    description: Description = ""
+    category: Word | None = None
+    creator_id: Id = "anonymous"
+    pix: Annotated[int, Meta(ge=0, le=MAX_PIX)] = 0
+    tags: Tags = ()
+    language: Language | None = None
+
+
+class VideoPatch(Strict):
+    """`PATCH /v1/videos/{id}`: what is given replaces what is there; PIX is not here."""
+
+    title: Title | msgspec.UnsetType = msgspec.UNSET
+    description: Description | msgspec.UnsetType = msgspec.UNSET
+    category: Word | msgspec.UnsetType | None = msgspec.UNSET
+    tags: Tags | msgspec.UnsetType = msgspec.UNSET
+    language: Language | msgspec.UnsetType | None = msgspec.UNSET
+
+
+class Modality(Reply):
+    """How far one modality of a video is: percent, or why there is none."""
+
+    percent: int
+    state: Literal["pending", "running", "ready", "absent", "failed"]
+
+
+class Video(Reply):
+    """A video as the API tells it."""
+
+    id: str
+    creator_id: str
+    title: str
+    description: str
+    category: str | None
+    language: str | None
+    tags: tuple[str, ...]
+    pix: int
+    state: VideoState
+    error: str | None
+    duration_s: float | None
+    width: int | None
+    height: int | None
+    segments: int
+    visual: Modality
+    audio: Modality
+    transcript: Modality
+    model_version: str | None
+    created_at: str  # RFC 3339, UTC
+
+
+class VideoPage(Reply):
+    """One page of videos, newest first."""
+
+    videos: tuple[Video, ...]
+    next: str | None  # pass as ?after= for the next page
+
+
+class Job(Reply):
+    """A piece of work on a video."""
+
+    id: str
+    video_id: str
+    kind: Literal["ingest", "deepen", "delete"]
+    state: JobState
+    stage: str  # what it is doing: probe, scenes, embed, index…
+    percent: int
+    error: str | None
+    attempts: int
+    created_at: str
+    updated_at: str
+
+
+class Accepted(Reply):
+    """The answer to an upload: 202."""
+
+    video_id: str
+    job_id: str
+    existing: bool  # the same creator had sent the same content before
+
+
+class InvestmentRequest(Strict):
+    """`POST /v1/videos/{id}/investments`: adds PIX; the key makes a retry safe."""
+
+    pix: Annotated[int, Meta(ge=1, le=MAX_PIX)]
+    key: Id  # the client's own, unique within the video
+
+
+class Investment(Reply):
+    """One entry of a video's PIX ledger."""
+
+    id: str
+    video_id: str
+    pix: int
+    key: str
+    total_pix: int  # the video's PIX with this entry
+    repeated: bool  # this key was there already; nothing was added
+    job_id: str | None  # the job that looks deeper, if there is more to look at
+    created_at: str
+
+
+# ---- health and errors --------------------------------------------------------------------------
+
+
+class Health(Reply):
+    """`GET /health/ready`."""
+
+    status: Literal["ready", "degraded", "unavailable"]
+    degraded: tuple[str, ...]
+    model_version: str | None
+
+
+class ErrorReply(Reply):
+    """Every error's body."""
+
+    error: str  # the kind: invalid_request, not_found…
+    message: str  # what happened and what to do
+    request_id: str
+    reason: str | None = None  # for media: not_media, truncated, cpu_time…
+    part: str | None = None  # for 503: triton, milvus, catalogue

@@ -1,0 +1,1 @@
+"""A video file to scenes, segments, frames, chunks, embeddings and rows."""

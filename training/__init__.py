@@ -1,0 +1,1 @@
+"""Training of what the project trains itself: the mini models and the fusion network."""
