@@ -30,18 +30,18 @@ Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 Weight = Annotated[float, Meta(ge=0, le=1)]
 
 
-class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """The base of what clients send: unknown fields are refused."""
 
 
-class Reply(msgspec.Struct, frozen=True, kw_only=True):
+class Reply(msgspec.Struct, frozen=True):
     """The base of what clients read."""
 
 
 # ---- search -------------------------------------------------------------------------------------
 
 
-class Filters(Strict):
+class Filters(Strict, frozen=True, kw_only=True):
     """What a hit's video must be; every field that is set must hold."""
 
     category: tuple[Word, ...] = ()  # any of these
@@ -54,7 +54,7 @@ class Filters(Strict):
     max_duration_s: Annotated[float, Meta(ge=0)] | None = None
 
 
-class LegWeights(Strict):
+class LegWeights(Strict, frozen=True, kw_only=True):
     """Explicit weights of the legs; a leg at 0 is not run. They need not sum to one."""
 
     visual: Weight = 0.0
@@ -64,7 +64,7 @@ class LegWeights(Strict):
     keyword: Weight = 0.0
 
 
-class SearchRequest(Strict):
+class SearchRequest(Strict, frozen=True, kw_only=True):
     """`POST /v1/search`: words, an image, a sound, or several of them."""
 
     query: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = None
@@ -80,7 +80,7 @@ class SearchRequest(Strict):
     deadline_ms: Annotated[int, Meta(ge=1, le=60_000)] | None = None
 
 
-class LegScore(Reply):
+class LegScore(Reply, frozen=True, kw_only=True):
     """One leg's part in a hit's score."""
 
     leg: LegName
@@ -90,7 +90,7 @@ class LegScore(Reply):
     rank: int  # 1 is the leg's best
 
 
-class ScoreParts(Reply):
+class ScoreParts(Reply, frozen=True, kw_only=True):
     """How a hit's score came about: score = relevance × (1 + boost)."""
 
     legs: tuple[LegScore, ...]
@@ -104,7 +104,7 @@ class ScoreParts(Reply):
     pix_cap: int  # PIX over this adds nothing
 
 
-class Moment(Reply):
+class Moment(Reply, frozen=True, kw_only=True):
     """One segment that matched."""
 
     segment_id: str
@@ -115,7 +115,7 @@ class Moment(Reply):
     parts: ScoreParts
 
 
-class Hit(Reply):
+class Hit(Reply, frozen=True, kw_only=True):
     """One video with its best moments, or one segment where `group` is `segment`."""
 
     video_id: str
@@ -128,7 +128,7 @@ class Hit(Reply):
     moments: tuple[Moment, ...]  # best first
 
 
-class StageTimes(Reply):
+class StageTimes(Reply, frozen=True, kw_only=True):
     """Milliseconds that each stage of a search took."""
 
     total: float
@@ -138,7 +138,7 @@ class StageTimes(Reply):
     gateway: float = 0.0  # total less the three above
 
 
-class SearchReply(Reply):
+class SearchReply(Reply, frozen=True, kw_only=True):
     """The answer to a search."""
 
     hits: tuple[Hit, ...]
@@ -151,7 +151,7 @@ class SearchReply(Reply):
 # ---- videos and jobs ----------------------------------------------------------------------------
 
 
-class VideoMetadata(Strict):
+class VideoMetadata(Strict, frozen=True, kw_only=True):
     """The `metadata` part of an upload."""
 
     title: Title = ""
@@ -163,7 +163,7 @@ class VideoMetadata(Strict):
     language: Language | None = None
 
 
-class VideoPatch(Strict):
+class VideoPatch(Strict, frozen=True, kw_only=True):
     """`PATCH /v1/videos/{id}`: what is given replaces what is there; PIX is not here."""
 
     title: Title | msgspec.UnsetType = msgspec.UNSET
@@ -173,14 +173,14 @@ class VideoPatch(Strict):
     language: Language | msgspec.UnsetType | None = msgspec.UNSET
 
 
-class Modality(Reply):
+class Modality(Reply, frozen=True, kw_only=True):
     """How far one modality of a video is: percent, or why there is none."""
 
     percent: int
     state: Literal["pending", "running", "ready", "absent", "failed"]
 
 
-class Video(Reply):
+class Video(Reply, frozen=True, kw_only=True):
     """A video as the API tells it."""
 
     id: str
@@ -204,14 +204,14 @@ class Video(Reply):
     created_at: str  # RFC 3339, UTC
 
 
-class VideoPage(Reply):
+class VideoPage(Reply, frozen=True, kw_only=True):
     """One page of videos, newest first."""
 
     videos: tuple[Video, ...]
     next: str | None  # pass as ?after= for the next page
 
 
-class Job(Reply):
+class Job(Reply, frozen=True, kw_only=True):
     """A piece of work on a video."""
 
     id: str
@@ -226,7 +226,7 @@ class Job(Reply):
     updated_at: str
 
 
-class Accepted(Reply):
+class Accepted(Reply, frozen=True, kw_only=True):
     """The answer to an upload: 202."""
 
     video_id: str
@@ -234,14 +234,14 @@ class Accepted(Reply):
     existing: bool  # the same creator had sent the same content before
 
 
-class InvestmentRequest(Strict):
+class InvestmentRequest(Strict, frozen=True, kw_only=True):
     """`POST /v1/videos/{id}/investments`: adds PIX; the key makes a retry safe."""
 
     pix: Annotated[int, Meta(ge=1, le=MAX_PIX)]
     key: Id  # the client's own, unique within the video
 
 
-class Investment(Reply):
+class Investment(Reply, frozen=True, kw_only=True):
     """One entry of a video's PIX ledger."""
 
     id: str
@@ -257,7 +257,7 @@ class Investment(Reply):
 # ---- health and errors --------------------------------------------------------------------------
 
 
-class Health(Reply):
+class Health(Reply, frozen=True, kw_only=True):
     """`GET /health/ready`."""
 
     status: Literal["ready", "degraded", "unavailable"]
@@ -265,7 +265,7 @@ class Health(Reply):
     model_version: str | None
 
 
-class ErrorReply(Reply):
+class ErrorReply(Reply, frozen=True, kw_only=True):
     """Every error's body."""
 
     error: str  # the kind: invalid_request, not_found…
