@@ -39,6 +39,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     random_weights: bool = False
     precisions: dict[str, str] = {}
     sources: dict[str, str] = {}  # model → where its weights came from, with a content hash
+    key: str = ""  # SHA-256 over all that went in; the same key needs no new export
 
     @property
     def id(self) -> str:
@@ -46,21 +47,20 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return f"{self.profile}-{self.version}"
 
 
-def bundle_path(models_dir: Path, profile: str, version: int) -> Path:
-    """Return where a bundle's description lies, beside the repository that Triton loads."""
-    return models_dir / profile / "bundles" / f"{version}.json"
+def bundle_folder(models_dir: Path, profile: str, version: int) -> Path:
+    """Return the folder of one bundle: its description and its models' files, never changed."""
+    return models_dir / profile / "bundles" / str(version)
 
 
 def repository_path(models_dir: Path, profile: str) -> Path:
-    """Return the folder that Triton loads as its model repository."""
+    """Return the folder that Triton loads as its model repository, made from the bundles."""
     return models_dir / profile / "repository"
 
 
 def list_bundles(models_dir: Path, profile: str) -> tuple[Bundle, ...]:
     """Return a profile's exported bundles, oldest first; empty where nothing was exported."""
-    folder = models_dir / profile / "bundles"
-    found = (read_bundle(path) for path in folder.glob("*.json"))
-    return tuple(sorted(found, key=lambda bundle: bundle.version))
+    files = (models_dir / profile / "bundles").glob("[0-9]*/bundle.json")
+    return tuple(sorted(map(read_bundle, files), key=lambda bundle: bundle.version))
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -1,0 +1,141 @@
+"""A Python-based Triton backend that runs one ONNX file by its model's contract.
+
+It serves every encoder: a model says `backend: "encoder"` and brings its `model.onnx` alone.
+Triton merges requests of equal shapes; their rows are concatenated, run in slices of at most
+`run_batch`, and handed back request by request.
+"""
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime as ort
+import triton_python_backend_utils as pb_utils
+
+MODEL_FILE = "model.onnx"
+
+
+class TritonPythonModel:
+    """What Triton's Python backend loads, one object an instance."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Load the ONNX file and check it against the config.
+
+        Parameters of the config: `providers` (ONNX Runtime's, comma-separated), `threads`
+        (intra-op; 0 leaves the choice to ONNX Runtime), `run_batch` (rows), `nice`.
+
+        Raises:
+            TritonModelException: the file does not fit the contract; both sides are named.
+        """
+        config = json.loads(args["model_config"])
+        parameters = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
+        os.nice(int(parameters.get("nice", 0)))
+        self._run_batch = int(parameters["run_batch"])
+        self._inputs = [tensor["name"] for tensor in config["input"]]
+        self._outputs = [tensor["name"] for tensor in config["output"]]
+        folder = Path(args["model_repository"]) / args["model_version"]
+        self._session = open_session(folder / MODEL_FILE, parameters)
+        check_contract(self._session, config)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Run the rows of all requests together and answer each."""
+        feeds = [
+            [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs]
+            for request in requests
+        ]
+        offsets = np.cumsum([0, *(len(feed[0]) for feed in feeds)])
+        columns = [join(rows) for rows in zip(*feeds, strict=True)]
+        try:
+            outputs = self._run(columns, int(offsets[-1]))
+        except Exception as error:
+            return [refusal(f"{type(error).__name__}: {error}") for _ in requests]
+        return [self._response(outputs, start, stop) for start, stop in pairwise(offsets)]
+
+    def _run(self, columns: list[Any], rows: int) -> list[Any]:
+        slices = [
+            self._session.run(
+                self._outputs,
+                {
+                    name: column[start : start + self._run_batch]
+                    for name, column in zip(self._inputs, columns, strict=True)
+                },
+            )
+            for start in range(0, rows, self._run_batch)
+        ]
+        outputs = [join(parts) for parts in zip(*slices, strict=True)]
+        if not all(np.isfinite(output).all() for output in outputs):
+            raise ValueError("the encoder returned NaN or infinity; check its weights and input")
+        return outputs
+
+    def _response(self, outputs: list[Any], start: int, stop: int) -> Any:
+        tensors = [
+            pb_utils.Tensor(name, output[start:stop])
+            for name, output in zip(self._outputs, outputs, strict=True)
+        ]
+        return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def join(parts: Sequence[Any]) -> Any:
+    """Concatenate along the batch axis, without a copy where there is one part."""
+    return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+
+def refusal(message: str) -> Any:
+    """Return the response that carries an error."""
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message))
+
+
+def open_session(path: Path, parameters: Mapping[str, str]) -> ort.InferenceSession:
+    """Open an ONNX file with the config's providers and threads, without spinning threads."""
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = int(parameters.get("threads", 0))
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    try:
+        return ort.InferenceSession(path, options, providers=parameters["providers"].split(","))
+    except Exception as error:
+        raise pb_utils.TritonModelException(f"{path} cannot be loaded: {error}") from error
+
+
+def check_contract(session: ort.InferenceSession, config: Mapping[str, Any]) -> None:
+    """Refuse an ONNX file whose tensors are not those of the config.
+
+    Raises:
+        TritonModelException: names the tensor, what the config says and what the file has.
+    """
+    for kind, of_file in (("input", session.get_inputs()), ("output", session.get_outputs())):
+        file_tensors = {node.name: (node.type, list(node.shape)) for node in of_file}
+        for tensor in config[kind]:
+            expected = (ONNX_TYPES[tensor["data_type"]], [int(axis) for axis in tensor["dims"]])
+            found = file_tensors.pop(tensor["name"], None)
+            if found is None or not fits(expected, found):
+                raise pb_utils.TritonModelException(
+                    f"{config['name']}: {kind} {tensor['name']} is {expected} in the contract "
+                    f"but {found} in {MODEL_FILE}; export the model again"
+                )
+        if file_tensors:
+            raise pb_utils.TritonModelException(
+                f"{config['name']}: {MODEL_FILE} has {kind}s that the contract lacks: "
+                f"{sorted(file_tensors)}"
+            )
+
+
+ONNX_TYPES = {
+    "TYPE_FP32": "tensor(float)",
+    "TYPE_INT64": "tensor(int64)",
+    "TYPE_UINT8": "tensor(uint8)",
+}
+
+
+def fits(expected: tuple[str, list[int]], found: tuple[str, list[Any]]) -> bool:
+    """Tell whether a file's tensor, with its batch axis, is the contract's, without it."""
+    (dtype, axes), (file_dtype, (_, *file_axes)) = expected, found
+    return dtype == file_dtype and all(
+        axis == file_axis or (axis == -1 and isinstance(file_axis, str))
+        for axis, file_axis in zip(axes, file_axes, strict=False)
+    )

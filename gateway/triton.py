@@ -1,0 +1,251 @@
+"""The door to Triton: nothing else speaks to it. KServe v2 over gRPC, asynchronous.
+
+Messages are built straight from the protocol's generated classes: a text costs one small message
+each way. Every call names the bundle's own ensembles (`embed_text_v1`), so an export can never
+change the encoder under a live index.
+"""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
+
+from ensembles.arrays import FloatArray
+from ensembles.build import bundle_suffix
+from ensembles.bundle import Bundle
+from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
+from ensembles.contracts import Model, models
+from ensembles.graphs import ensembles
+from gateway.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    MediaRefused,
+    Overloaded,
+    PixserveError,
+    Unavailable,
+)
+
+Role = Literal["query", "passage"]
+
+MAX_MESSAGE_BYTES = 128 * 1024 * 1024
+RECONNECT_MIN_MS = 100
+RECONNECT_MAX_MS = 1_000
+MAX_REFUSAL_CHARS = 500
+
+CHANNEL_OPTIONS = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", RECONNECT_MIN_MS),
+    ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
+    ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
+)
+
+NUMPY_DTYPES: Mapping[str, type[np.generic]] = {
+    "UINT8": np.uint8,
+    "INT32": np.int32,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+MEDIA_REFUSAL = re.compile(r"\[media:(?P<reason>[a-z_]+)\] (?P<message>.*)", re.DOTALL)
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class QueryEmbeddings:
+    """Both embeddings of one text."""
+
+    clip: FloatArray  # (vision,)
+    sentence: FloatArray  # (sentence,)
+
+
+class Triton:
+    """One bundle's ensembles on one server.
+
+    Every method raises `Unavailable` where the server is not reachable, `DeadlineExceeded` after
+    `timeout_s`, `InvalidRequest` where the input breaks the contract, `MediaRefused` where bytes
+    cannot be decoded, and `Overloaded` where a model's queue is full.
+    """
+
+    def __init__(self, address: str, bundle: Bundle) -> None:
+        self._bundle = bundle
+        contracts = models(bundle.dims)
+        graphs = ensembles(contracts, bundle.dims)
+        self._contracts = {name: graph.contract for name, graph in graphs.items()}
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+
+    async def embed_query(self, text: str, *, timeout_s: float) -> QueryEmbeddings:
+        """Embed one query for both text towers."""
+        inputs = _texts([text], "query")
+        outputs = await self._infer("embed_query", inputs, timeout_s)
+        return QueryEmbeddings(
+            clip=outputs["CLIP_EMBEDDING"][0], sentence=outputs["SENTENCE_EMBEDDING"][0]
+        )
+
+    async def embed_text(self, texts: Sequence[str], role: Role, *, timeout_s: float) -> FloatArray:
+        """Embed 1 … MAX_TEXT_BATCH texts with the sentence encoder: (n, sentence)."""
+        outputs = await self._infer("embed_text", _texts(texts, role), timeout_s)
+        return outputs["SENTENCE_EMBEDDING"]
+
+    async def embed_clip_text(self, texts: Sequence[str], *, timeout_s: float) -> FloatArray:
+        """Embed 1 … MAX_TEXT_BATCH texts with CLIP's text tower: (n, vision)."""
+        outputs = await self._infer("embed_clip_text", _texts(texts, "query"), timeout_s)
+        return outputs["CLIP_EMBEDDING"]
+
+    async def embed_images(self, images: Sequence[bytes], *, timeout_s: float) -> FloatArray:
+        """Embed 1 … MAX_IMAGE_BATCH JPEG, PNG or WebP images: (n, vision)."""
+        longest = max(len(image) for image in images)
+        encoded = np.zeros((len(images), longest), dtype=np.uint8)
+        for row, image in zip(encoded, images, strict=True):
+            row[: len(image)] = np.frombuffer(image, dtype=np.uint8)
+        outputs = await self._infer("embed_images", {"ENCODED": encoded}, timeout_s)
+        return outputs["IMAGE_EMBEDDING"]
+
+    async def embed_audio(self, pcm: FloatArray, *, timeout_s: float) -> FloatArray:
+        """Embed 16 kHz mono sound, shape (samples,): (audio,)."""
+        outputs = await self._infer("embed_audio", {"AUDIO": pcm[None]}, timeout_s)
+        embedding: FloatArray = outputs["AUDIO_EMBEDDING"][0]
+        return embedding
+
+    async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
+        """Embed the frames, sounds and texts of one chunk, and fuse its segments."""
+        inputs: dict[str, Array] = {
+            "CHUNK": np.frombuffer(chunk.data, dtype=np.uint8),
+            "FRAME_INDICES": chunk.frame_indices,
+            "FRAME_SEGMENTS": chunk.frame_segments,
+            "FRAME_WEIGHTS": chunk.frame_weights,
+            "AUDIO_STARTS": chunk.audio_starts_s,
+            "AUDIO_SEGMENTS": chunk.audio_segments,
+            "AUDIO_WEIGHTS": chunk.audio_weights,
+            "TRANSCRIPTS": _strings(chunk.transcripts),
+            "ROLES": _strings(["passage"] * len(chunk.transcripts)),
+            "TRANSCRIPT_WEIGHTS": chunk.transcript_weights,
+        }
+        outputs = await self._infer("embed_video", inputs, timeout_s)
+        return ChunkEmbeddings(
+            frames=outputs["FRAME_EMBEDDINGS"],
+            audio=outputs["AUDIO_EMBEDDINGS"],
+            text=outputs["TEXT_EMBEDDINGS"],
+            fused=outputs["FUSED_EMBEDDINGS"],
+        )
+
+    async def fuse(self, tokens: SegmentTokens, *, timeout_s: float) -> FloatArray:
+        """Fuse the stored tokens of 1 … MAX_CHUNK_SEGMENTS segments: (segments, fused)."""
+        inputs = {
+            "FRAME_TOKENS": tokens.frames,
+            "FRAME_TOKEN_WEIGHTS": tokens.frame_weights,
+            "AUDIO_TOKENS": tokens.audio,
+            "AUDIO_TOKEN_WEIGHTS": tokens.audio_weights,
+            "TEXT_TOKENS": tokens.text,
+            "TEXT_TOKEN_WEIGHTS": tokens.text_weights,
+        }
+        outputs = await self._infer("fuse", inputs, timeout_s)
+        return outputs["FUSED_EMBEDDING"]
+
+    async def ready(self, *, timeout_s: float) -> bool:
+        """Tell whether the bundle's ensembles can be called."""
+        request = pb.ModelReadyRequest(name=self._name("embed_text"), version=self._version)
+        try:
+            reply = await self._stub.ModelReady(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError:
+            return False
+        return bool(reply.ready)
+
+    async def close(self) -> None:
+        """Close the connection."""
+        await self._channel.close()
+
+    @property
+    def _version(self) -> str:
+        return str(self._bundle.version)
+
+    def _name(self, ensemble: str) -> str:
+        return ensemble + bundle_suffix(self._bundle.version)
+
+    async def _infer(
+        self, ensemble: str, inputs: Mapping[str, Array], timeout_s: float
+    ) -> dict[str, FloatArray]:
+        request = build_request(self._contracts[ensemble], inputs)
+        request.model_name = self._name(ensemble)
+        request.model_version = self._version
+        try:
+            reply = await self._stub.ModelInfer(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise translate(error) from error
+        return read_reply(reply)
+
+
+def build_request(contract: Model, inputs: Mapping[str, Array]) -> pb.ModelInferRequest:
+    """Build the message for one call.
+
+    Args:
+        contract: of the ensemble.
+        inputs: one array a tensor, with the batch axis where the ensemble has one; texts as
+            arrays of `bytes` objects.
+
+    Raises:
+        InvalidRequest: a tensor has another dtype or number of axes than its contract.
+    """
+    request = pb.ModelInferRequest()
+    for tensor in contract.inputs:
+        array = inputs[tensor.name]
+        axes = len(tensor.shape) + (contract.max_batch > 0)
+        expected = NUMPY_DTYPES.get(tensor.dtype, np.object_)
+        if array.ndim != axes or array.dtype != expected or array.size == 0:
+            raise InvalidRequest(
+                f"{contract.name}: {tensor.name} is {array.dtype} {array.shape}; expected "
+                f"{np.dtype(expected)} with {axes} axes, none of them empty"
+            )
+        request.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
+        raw = _pack(array) if tensor.dtype == "BYTES" else np.ascontiguousarray(array).tobytes()
+        request.raw_input_contents.append(raw)
+    return request
+
+
+def read_reply(reply: pb.ModelInferResponse) -> dict[str, FloatArray]:
+    """Read the outputs, all float32, as read-only arrays over the message."""
+    return {
+        output.name: np.frombuffer(raw, dtype=np.float32).reshape(output.shape)
+        for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
+    }
+
+
+def translate(error: grpc.aio.AioRpcError) -> PixserveError:
+    """Map an error of gRPC to one of ours.
+
+    Refused input is the caller's fault; all that is left is a server that cannot answer now.
+    """
+    details = (error.details() or "")[:MAX_REFUSAL_CHARS]
+    refusal = MEDIA_REFUSAL.search(details)
+    if refusal:
+        return MediaRefused(refusal["reason"], refusal["message"])
+    code = error.code()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("triton", "Triton answered too late")
+    if code == grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidRequest(details)
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED or "Exceeds maximum queue size" in details:
+        return Overloaded("Triton's queue is full; try again later")
+    return Unavailable("triton", f"Triton cannot answer ({code.name}): {details}")
+
+
+def _texts(texts: Sequence[str], role: Role) -> dict[str, Array]:
+    return {"TEXT": _strings(texts), "ROLE": _strings([role] * len(texts))}
+
+
+def _strings(texts: Sequence[str]) -> Array:
+    """Return texts as the (n, 1) array of bytes that an ensemble takes."""
+    return np.array([[text.encode()] for text in texts], dtype=np.object_)
+
+
+def _pack(texts: Array) -> bytes:
+    """Serialise strings as KServe v2 does: a little-endian length before each."""
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts.flat)

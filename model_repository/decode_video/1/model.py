@@ -1,0 +1,32 @@
+"""Triton model `decode_video`: a chunk to the pixels of its frames.
+
+PyAV decodes in the sandbox, DALI resizes and crops.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ensembles.pipelines import FrameFitter
+from ensembles.serving import answer_each, lower_priority, output_axes, read
+from ingest.decode import decode_frames
+
+
+class TritonPythonModel:
+    """What Triton's Python backend loads."""
+
+    def initialize(self, args: Mapping[str, str]) -> None:
+        """Build the DALI pipeline."""
+        lower_priority(args)
+        self._size_px = output_axes(args, "PIXELS")[-1]
+        self._fit = FrameFitter(self._size_px)
+
+    def execute(self, requests: Sequence[Any]) -> list[Any]:
+        """Answer each request."""
+        return answer_each(requests, self._decode)
+
+    def _decode(self, request: Any) -> dict[str, Any]:
+        chunk = memoryview(read(request, "CHUNK"))
+        frames = decode_frames(
+            chunk, read(request, "FRAME_INDICES").tolist(), short_side_px=2 * self._size_px
+        )
+        return {"PIXELS": self._fit(frames)}
