@@ -1,6 +1,5 @@
 """The models of a profile, built from their checkpoints and written as files."""
 
-import logging
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +7,7 @@ from pathlib import Path
 import msgspec
 import onnxruntime as ort
 from torch import nn
+from transformers.utils import logging as transformers_logging
 
 from ensembles.bundle import Band
 from ensembles.contracts import models
@@ -37,7 +37,8 @@ def write_models(
     Returns:
         The calibration bands that were measured: visual, sound and fused.
     """
-    logging.getLogger("transformers").setLevel(logging.ERROR)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
     contracts = models(profile.dims)
     builders = _builders(profile, sentence_folder)
     for done, (name, build) in enumerate(builders.items()):

@@ -5,14 +5,16 @@ from typing import Any
 
 from ensembles.serving import answer_each, lower_priority, read
 from ingest.decode import decode_windows
+from ingest.sandbox import SANDBOX
 
 
 class TritonPythonModel:
     """What Triton's Python backend loads."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Nothing to load: the sandbox starts with the first chunk."""
+        """Start the sandbox."""
         lower_priority(args)
+        SANDBOX.enforced()
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request."""

@@ -11,13 +11,15 @@ from ensembles.pipelines import FrameFitter
 from ensembles.serving import answer_each, output_axes, read
 from gateway.errors import InvalidRequest
 from ingest.decode import decode_image
+from ingest.sandbox import SANDBOX
 
 
 class TritonPythonModel:
     """What Triton's Python backend loads."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Build the DALI pipeline."""
+        """Build the DALI pipeline and start the sandbox."""
+        SANDBOX.enforced()
         self._size_px = output_axes(args, "PIXELS")[-1]
         self._fit = FrameFitter(self._size_px)
 

@@ -9,14 +9,16 @@ from typing import Any
 from ensembles.pipelines import FrameFitter
 from ensembles.serving import answer_each, lower_priority, output_axes, read
 from ingest.decode import decode_frames
+from ingest.sandbox import SANDBOX
 
 
 class TritonPythonModel:
     """What Triton's Python backend loads."""
 
     def initialize(self, args: Mapping[str, str]) -> None:
-        """Build the DALI pipeline."""
+        """Build the DALI pipeline and start the sandbox."""
         lower_priority(args)
+        SANDBOX.enforced()
         self._size_px = output_axes(args, "PIXELS")[-1]
         self._fit = FrameFitter(self._size_px)
 

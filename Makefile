@@ -1,0 +1,46 @@
+# make demo    set up, render the demo videos, ingest them, search them      (ONCE=1: stop afterwards)
+# make test    set up, lint, check the types, run every test
+# make bench   measure; the demo's data must be there (make demo ONCE=1)
+# Needs Python 3.11 or 3.12 with its shared library, and make. Nothing is installed outside .venv.
+
+PYTHON ?= $(firstword $(foreach v,3.11 3.12,$(shell command -v python$(v) 2>/dev/null)) python3)
+PORT ?= 8080
+DATA ?= .demo
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+
+.PHONY: demo test lint types bench setup configs clean
+
+setup: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 12)))' || \
+		{ echo "pixserve needs Python 3.11 or 3.12, but $(PYTHON) is $$($(PYTHON) --version 2>&1)." \
+		       "Install one, or name it: make PYTHON=/path/to/python3.11"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint constraints.txt --editable '.[dev]'
+	@touch $@
+
+demo: $(STAMP)
+	$(BIN)/python -m deploy.demo.run --data-dir $(DATA) --port $(PORT) $(if $(ONCE),--once)
+
+test: lint types
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(STAMP)
+	$(BIN)/mypy
+
+bench: $(STAMP)
+	$(BIN)/pixserve bench all --data-dir $(DATA)
+
+configs: $(STAMP)
+	$(BIN)/python -m ensembles.build
+
+clean:
+	rm -rf $(VENV) $(DATA) build *.egg-info

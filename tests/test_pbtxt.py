@@ -1,0 +1,88 @@
+"""The compiled configs: Triton's own schema reads them, and they say what the contracts say."""
+
+from collections import Counter
+
+import pytest
+from google.protobuf import text_format
+from tritonclient.grpc import model_config_pb2 as pb
+
+from ensembles.build import CHECKED_IN_CORES, MINI, SOURCE, checked_in_configs, configs
+from ensembles.contracts import Model, models
+from ensembles.graphs import ensembles
+from ensembles.pbtxt import TARGETS, thread_budget
+
+MODELS = models(MINI)
+GRAPHS = ensembles(MODELS, MINI)
+TEXTS = configs(MINI, versions=(1, 3), cores=CHECKED_IN_CORES)
+
+
+def parsed(name: str, target: str) -> pb.ModelConfig:
+    return text_format.Parse(TEXTS[f"{name}/configs/{target}.pbtxt"], pb.ModelConfig())
+
+
+def test_the_checked_in_configs_are_what_the_contracts_compile_to():
+    on_disk = {
+        str(path.relative_to(SOURCE)): path.read_text() for path in SOURCE.glob("*/configs/*.pbtxt")
+    }
+    assert on_disk == checked_in_configs(), "run: python -m ensembles.build"
+
+
+def test_every_python_model_has_its_code():
+    python_models = {name for name, model in MODELS.items() if model.runtime == "python"}
+    assert {path.parent.parent.name for path in SOURCE.glob("*/1/model.py")} == python_models
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", sorted(MODELS))
+def test_a_model_config_has_the_tensors_of_its_contract(name, target):
+    assert_tensors_agree(parsed(name, target), MODELS[name])
+    assert list(parsed(name, target).version_policy.specific.versions) == [1, 3]
+
+
+def assert_tensors_agree(config: pb.ModelConfig, contract: Model) -> None:
+    assert config.max_batch_size == contract.max_batch
+    for listed, tensors in ((config.input, contract.inputs), (config.output, contract.outputs)):
+        assert [(t.name, tuple(t.dims)) for t in listed] == [(t.name, t.shape) for t in tensors]
+        kinds = [pb.DataType.Name(tensor.data_type) for tensor in listed]
+        assert kinds == [f"TYPE_{t.dtype.replace('BYTES', 'STRING')}" for t in tensors]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", sorted(GRAPHS))
+def test_each_bundle_has_ensembles_pinned_to_it(name, target):
+    for served, version in ((name, 3), (f"{name}_v1", 1), (f"{name}_v3", 3)):
+        config = parsed(served, target)
+        assert config.name == served
+        assert_tensors_agree(config, GRAPHS[name].contract)
+        assert list(config.version_policy.specific.versions) == [version]
+        assert {step.model_version for step in config.ensemble_scheduling.step} == {version}
+
+
+@pytest.mark.parametrize("name", [n for n, m in MODELS.items() if m.runtime == "encoder"])
+def test_the_encoders_run_on_the_backend_of_each_target(name):
+    assert parsed(name, "cpu").backend == "encoder"
+    assert parsed(name, "cpu").parameters["providers"].string_value == "CPUExecutionProvider"
+    assert "CUDAExecutionProvider" in parsed(name, "cuda").parameters["providers"].string_value
+    assert parsed(name, "gpu").platform == "tensorrt_plan"
+
+
+def test_on_a_gpu_dali_decodes_pictures_and_no_fixed_size_is_left_open():
+    assert {n for n in MODELS if parsed(n, "gpu").backend == "dali"} == {
+        "decode_images",
+        "decode_video",
+    }
+    for name, model in MODELS.items():
+        if model.runtime == "encoder":
+            assert all(-1 not in tensor.dims for tensor in parsed(name, "gpu").output)
+
+
+@pytest.mark.parametrize("cores", [1, 2, 4, 16, 96])
+def test_the_threads_of_one_instance_fit_the_machine(cores):
+    threads = thread_budget(cores)
+    assert 1 <= threads.query <= cores
+    assert 1 <= threads.ingest <= cores
+
+
+def test_configs_are_the_same_each_time_they_are_compiled():
+    again = configs(MINI, versions=(1, 3), cores=CHECKED_IN_CORES)
+    assert Counter(again.items()) == Counter(TEXTS.items())
