@@ -1,0 +1,1 @@
+"""Tests of pixserve; `tests.media` makes the files they read."""
