@@ -1,0 +1,86 @@
+"""The real stack for live tests: `pixserve up` on a folder of its own, `pixserve down` after."""
+
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from deploy.state import PartState, StackState, read_state
+from gateway.client import Client
+from gateway.schemas import Accepted, Job, VideoMetadata
+
+PIXSERVE = Path(sys.executable).with_name("pixserve")
+JOB_TIMEOUT_S = 120.0
+CONDITION_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class LiveStack:
+    """A running stack."""
+
+    data_dir: Path
+    url: str
+
+    @property
+    def state(self) -> StackState:
+        state = read_state(self.data_dir / "run")
+        assert state is not None
+        return state
+
+    def part(self, name: str) -> PartState:
+        return next(part for part in self.state.parts if part.name == name)
+
+    def processes(self, name: str) -> list[psutil.Process]:
+        """A part's process and all below it."""
+        process = psutil.Process(self.part(name).pid)
+        return [process, *process.children(recursive=True)]
+
+    def ingest(self, path: Path, transcript: Path | None = None, **metadata: object) -> Accepted:
+        """Upload a file and wait until its job has succeeded."""
+        with Client(self.url) as client:
+            accepted = client.upload(path, VideoMetadata(**metadata), transcript)
+            job = client.wait(accepted.job_id, timeout_s=JOB_TIMEOUT_S)
+        assert job.state == "succeeded", job
+        return accepted
+
+    def wait_for(self, job_id: str) -> Job:
+        with Client(self.url) as client:
+            return client.wait(job_id, timeout_s=JOB_TIMEOUT_S)
+
+
+@contextmanager
+def running_stack(data_dir: Path, port: int) -> Iterator[LiveStack]:
+    """Bring a stack up and take it down again; its logs are in `data_dir`/run/logs."""
+    where = ["--data-dir", str(data_dir)]
+    pixserve("up", "--detach", "--port", str(port), *where)
+    try:
+        yield LiveStack(data_dir, f"http://127.0.0.1:{port}")
+    finally:
+        pixserve("down", *where)
+
+
+def pixserve(*arguments: str) -> str:
+    """Run a command of pixserve and return what it printed."""
+    done = subprocess.run(
+        [str(PIXSERVE), *arguments],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+        timeout=180,
+    )
+    assert done.returncode == 0, f"pixserve {' '.join(arguments)}:\n{done.stdout}"
+    return done.stdout
+
+
+def until(condition: Callable[[], bool], timeout_s: float = CONDITION_TIMEOUT_S) -> None:
+    """Wait until a condition holds."""
+    end = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < end, f"did not come true in {timeout_s:g} s"
+        time.sleep(0.05)

@@ -1,0 +1,196 @@
+"""Searches through the whole real stack, over the demo videos."""
+
+import io
+import math
+
+import av
+import httpx
+import pytest
+
+from deploy.demo.show import frame_png
+from deploy.demo.topics import read_queries
+from gateway.client import Client
+from gateway.errors import PixserveError
+from gateway.schemas import Filters, Hit, LegWeights, Moment, SearchRequest
+from tests.media import wav_bytes
+
+pytestmark = pytest.mark.live
+
+QUERIES = read_queries()
+
+
+def test_paraphrases_that_share_no_word_find_the_right_moment(client, demo):
+    first_videos, ranks = [], []
+    for query in QUERIES.paraphrase:
+        right = demo.ids[query.video]
+        videos = client.search(SearchRequest(query=query.text)).hits
+        segments = client.search(SearchRequest(query=query.text, group="segment")).hits
+        first_videos.append(bool(videos) and videos[0].video_id == right)
+        hits = [h.video_id == right and query.is_answered_by(h.start_s, h.end_s) for h in segments]
+        ranks.append(hits.index(True) + 1 if True in hits else math.inf)
+    assert len(QUERIES.paraphrase) >= 20
+    assert sum(first_videos) >= 0.9 * len(first_videos)
+    assert sum(rank <= 3 for rank in ranks) >= 0.9 * len(ranks)
+
+
+@pytest.mark.parametrize("query", QUERIES.keyword, ids=lambda query: query.text)
+def test_a_rare_word_finds_its_video(client, demo, query):
+    reply = client.search(SearchRequest(query=query.text))
+    assert reply.hits[0].video_id == demo.ids[query.video]
+    legs = {leg.leg for leg in reply.hits[0].moments[0].parts.legs if leg.relevance > 0}
+    assert "keyword" in legs
+
+
+def test_a_frame_of_a_video_finds_its_scene(client, demo):
+    image = QUERIES.image
+    png = frame_png(demo.videos[image.video].path, image.time_s)
+    reply = client.search(SearchRequest(image=png, group="segment"))
+    best = reply.hits[0]
+    assert best.video_id == demo.ids[image.video]
+    assert best.start_s - 5 <= image.time_s <= best.end_s + 5
+    assert [leg.leg for leg in best.moments[0].parts.legs] == ["visual"]
+
+
+def test_a_sound_is_answered_by_the_sound_leg(client):
+    reply = client.search(SearchRequest(audio=wav_bytes()))
+    assert reply.hits
+    assert {leg.leg for leg in reply.hits[0].moments[0].parts.legs} == {"sound"}
+
+
+def moments(hits: tuple[Hit, ...]) -> list[Moment]:
+    return [moment for hit in hits for moment in hit.moments]
+
+
+def test_the_parts_of_every_score_add_up_to_it(client):
+    reply = client.search(SearchRequest(query="growing plants in pots", limit=50))
+    assert moments(reply.hits)
+    for moment in moments(reply.hits):
+        parts = moment.parts
+        assert sum(leg.weight for leg in parts.legs) <= 1 + 1e-9
+        assert parts.fusion == pytest.approx(
+            sum(leg.weight * leg.relevance for leg in parts.legs), abs=1e-6
+        )
+        assert parts.relevance == pytest.approx(min(1, parts.fusion + parts.coherence), abs=1e-6)
+        gain = math.log1p(min(parts.pix, parts.pix_cap)) / math.log1p(parts.pix_cap)
+        assert parts.pix_boost == pytest.approx(parts.pix_weight * gain, abs=1e-6)
+        assert moment.score == pytest.approx(parts.relevance * (1 + parts.pix_boost), abs=1e-6)
+
+
+def test_an_investment_counts_at_the_next_search_and_is_bounded(client, demo):
+    query = QUERIES.pix
+    request = SearchRequest(query=query.text)
+    before = {hit.video_id: hit for hit in client.search(request).hits}
+    raised = demo.ids[query.raised]
+    invested = client.invest(raised, query.invest_pix, query.key)
+    after = {hit.video_id: hit for hit in client.search(request).hits}
+    assert after[raised].moments[0].parts.pix == invested.total_pix
+    assert before[raised].score < after[raised].score <= 1.2 * before[raised].score + 1e-9
+    repeated = client.invest(raised, query.invest_pix, query.key)
+    assert repeated.repeated
+    assert repeated.total_pix == invested.total_pix
+    neutral = client.search(SearchRequest(query=query.text, pix_weight=0))
+    assert all(moment.score == moment.parts.relevance for moment in moments(neutral.hits))
+
+
+def test_filters_hold(client, demo):
+    for filters, fits in (
+        (Filters(category=("science",)), lambda hit: hit.category == "science"),
+        (Filters(min_pix=300), lambda hit: hit.moments[0].parts.pix >= 300),
+        (
+            Filters(video_id=(demo.ids["volcano"],)),
+            lambda hit: hit.video_id == demo.ids["volcano"],
+        ),
+    ):
+        hits = client.search(SearchRequest(query="how it is done", filters=filters)).hits
+        assert hits
+        assert all(fits(hit) for hit in hits)
+    nothing = Filters(category=("no such category",))
+    assert client.search(SearchRequest(query="how it is done", filters=nothing)).hits == ()
+
+
+def test_grouping_gives_one_entry_a_video_or_plain_segments(client):
+    by_video = client.search(SearchRequest(query="baking bread", limit=20))
+    ids = [hit.video_id for hit in by_video.hits]
+    assert len(ids) == len(set(ids))
+    by_segment = client.search(SearchRequest(query="baking bread", limit=20, group="segment"))
+    assert all(len(hit.moments) == 1 for hit in by_segment.hits)
+    scores = [hit.score for hit in by_segment.hits]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_explicit_weights_choose_the_legs(client):
+    request = SearchRequest(query="bowline", weights=LegWeights(keyword=1.0))
+    legs = {leg.leg for m in moments(client.search(request).hits) for leg in m.parts.legs}
+    assert legs == {"keyword"}
+
+
+def test_the_reply_says_what_it_took_and_which_models_answered(demo):
+    reply = httpx.get(f"{demo.stack.url}/v1/search", params={"q": "tying knots"})
+    body = reply.json()
+    assert reply.headers["x-request-id"] == body["request_id"]
+    assert "total;dur=" in reply.headers["server-timing"]
+    assert body["model_version"] == "mini-1"
+    assert body["degraded"] == []
+    stages = body["stage_ms"]
+    parts = stages["embed"] + stages["legs"] + stages["catalogue"] + stages["gateway"]
+    assert parts == pytest.approx(stages["total"], abs=0.5)
+
+
+@pytest.mark.parametrize("path", ["/search/quick", "/search/multimodal/quick"])
+def test_the_quick_routes_answer_like_the_search(demo, path):
+    reply = httpx.get(demo.stack.url + path, params={"q": "bowline", "limit": 3})
+    assert reply.status_code == 200
+    assert reply.json()["hits"][0]["video_id"] == demo.ids["sailing"]
+    assert len(reply.json()["hits"]) <= 3
+
+
+@pytest.mark.parametrize(
+    ("parameters", "status"),
+    [
+        ({"q": ""}, 400),
+        ({"q": "   "}, 400),
+        ({}, 400),
+        ({"q": "x" * 9_000}, 413),
+        ({"q": "bread", "mode": "psychic"}, 400),
+        ({"q": "bread", "limit": -1}, 400),
+        ({"q": "bread", "limit": "many"}, 400),
+        ({"q": "bread", "limit": 10_000}, 400),
+    ],
+)
+def test_a_query_that_is_wrong_is_refused_in_words(demo, parameters, status):
+    reply = httpx.get(f"{demo.stack.url}/v1/search", params=parameters)
+    assert reply.status_code in {status, 400}
+    assert reply.json()["message"]
+    assert reply.json()["request_id"]
+
+
+@pytest.mark.parametrize("body", [b"not json", b"[1, 2]", b'{"query": 3}', b'{"nonsense": 1}', b""])
+def test_a_body_that_is_not_a_search_is_refused(demo, body):
+    reply = httpx.post(
+        f"{demo.stack.url}/v1/search", content=body, headers={"content-type": "application/json"}
+    )
+    assert reply.status_code == 400
+    assert reply.json()["error"] == "invalid_request"
+
+
+@pytest.mark.parametrize("image", [b"not an image", b"\x89PNG\r\n\x1a\n" + b"\0" * 50])
+def test_an_image_that_is_not_one_is_refused_with_its_reason(demo, image):
+    with Client(demo.stack.url) as client, pytest.raises(PixserveError) as refused:
+        client.search(SearchRequest(image=image))
+    assert refused.value.status == 422
+
+
+def test_a_query_in_any_script_is_answered(client):
+    for query in ("面包", "хлеб \u202e🍞", "'; drop table videos; --", '" or 1==1 or "', "\\"):
+        assert client.search(SearchRequest(query=query)).degraded == ()
+
+
+def test_a_query_with_a_nul_byte_breaks_nothing(demo):
+    reply = httpx.get(f"{demo.stack.url}/v1/search", params={"q": "a\0b"})
+    assert reply.status_code in {200, 400}
+
+
+def test_every_frame_of_the_query_helper_is_a_real_image(demo):
+    png = frame_png(demo.videos["volcano"].path, 4.0)
+    with av.open(io.BytesIO(png)) as container:
+        assert next(container.decode(video=0)).width == 320
