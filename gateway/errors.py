@@ -9,7 +9,8 @@ PixserveError                   500
 │   └── MediaLimitExceeded      422   decoding hit a limit of time, memory, pixels or streams
 ├── Overloaded                  429   a named queue is full
 ├── Unavailable                 503   a part is not reachable; `part` names it
-│   └── DeadlineExceeded        504   a part answered too late
+│   ├── DeadlineExceeded        504   a part answered too late
+│   └── Unsupported             501   a part runs, but cannot do this
 ├── StorageFull                 507   the disk has no room
 └── ConfigurationError          500   a setting, model folder or installation is wrong
 
@@ -100,6 +101,13 @@ class DeadlineExceeded(Unavailable):
 
     status = 504
     kind = "deadline_exceeded"
+
+
+class Unsupported(Unavailable):
+    """A part runs, but cannot do this."""
+
+    status = 501
+    kind = "unsupported"
 
 
 class StorageFull(PixserveError):  # noqa: N818

@@ -1,0 +1,86 @@
+"""A small corpus in the real index and the real catalogue, with a fake Triton before it."""
+
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import cast
+
+import msgspec
+
+from ensembles.bundle import Bundle
+from gateway.cache import Cache
+from gateway.catalogue import Catalogue
+from gateway.doors import Doors
+from gateway.index import IndexRow
+from gateway.milvus import Milvus
+from gateway.settings import Settings
+from gateway.threads import Threads
+from gateway.triton import Triton
+from tests.catalogues import empty_catalogue, findings, new_video
+from tests.fake_triton import FakeTriton, looks, meaning
+
+T = 10.0
+
+
+@asynccontextmanager
+async def opened_doors(
+    bundle: Bundle, milvus_uri: str, folder: Path, **changes: object
+) -> AsyncIterator[Doors]:
+    """Doors to a real Milvus, a real catalogue in `folder`, and a fake Triton."""
+    milvus = Milvus(milvus_uri)
+    settings = Settings(search_deadline_ms=5_000, **changes)  # type: ignore[arg-type]
+    with empty_catalogue(f"sqlite:///{folder / 'catalogue.db'}") as catalogue:
+        doors = Doors(
+            settings=settings,
+            bundle=bundle,
+            triton=cast(Triton, FakeTriton(bundle)),
+            milvus=milvus,
+            catalogue=catalogue,
+            threads=Threads(2, "catalogue"),
+            disk=Threads(2, "disk"),
+            embeddings=Cache(100),
+        )
+        await milvus.ensure_collections(bundle, timeout_s=T)
+        yield doors
+        await doors.close()
+
+
+async def add_video(
+    doors: Doors, video_id: str, texts: Sequence[str], *, indexed: bool = True, **metadata: object
+) -> None:
+    """Add a searchable video with a segment of 5 s for each text, which looks like `picture`."""
+    new = new_video(video_id, **metadata)
+    rows = [
+        IndexRow(
+            segment_id=f"{video_id}-{5_000 * number:09d}",
+            video_id=video_id,
+            creator_id=new.metadata.creator_id,
+            title=new.metadata.title,
+            category=new.metadata.category,
+            language=new.metadata.language,
+            tags=new.metadata.tags,
+            duration_s=new.duration_s,
+            text=text,
+            visual=looks(picture(video_id, number), doors.bundle.dims.vision),
+            speech=meaning(text, doors.bundle.dims.sentence) if text else None,
+        )
+        for number, text in enumerate(texts)
+    ]
+    if indexed:
+        await doors.milvus.write(doors.bundle, rows, timeout_s=T)
+    store(doors.catalogue, video_id, texts, **metadata)
+
+
+def store(catalogue: Catalogue, video_id: str, texts: Sequence[str], **metadata: object) -> None:
+    catalogue.library.add(new_video(video_id, **metadata))
+    found = findings(video_id, segments=len(texts))
+    segments = [
+        msgspec.structs.replace(segment, text=text)
+        for segment, text in zip(found.segments, texts, strict=True)
+    ]
+    catalogue.analyses.store(video_id, msgspec.structs.replace(found, segments=segments))
+
+
+def picture(video_id: str, number: int) -> bytes:
+    """The image that a segment's pictures are like."""
+    return f"{video_id} {number}".encode()

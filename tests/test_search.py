@@ -1,0 +1,278 @@
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ensembles.bundle import Bundle
+from gateway import page
+from gateway.doors import Doors
+from gateway.errors import DeadlineExceeded, InvalidRequest, TooLarge, Unavailable
+from gateway.milvus import Milvus
+from gateway.schemas import Filters, InvestmentRequest, LegWeights, SearchReply, SearchRequest
+from gateway.search import search
+from gateway.triton import Triton
+from tests.conftest import free_port, make_bundle
+from tests.corpora import add_video, opened_doors, picture, store
+from tests.fake_triton import FakeTriton
+
+pytestmark = pytest.mark.anyio
+
+
+async def fill(doors: Doors) -> None:
+    await add_video(
+        doors,
+        "bread",
+        ["put the dough into the oven", "the loaf is ready to eat", "see you"],
+        title="Evening",
+        category="food",
+        creator_id="anna",
+        tags=("kitchen", "slow"),
+        language="en",
+        pix=10,
+    )
+    await add_video(
+        doors,
+        "guitar",
+        ["every chord has strings", "", "the fretboard is made of rosewood"],
+        category="music",
+        creator_id="bob",
+        tags=("slow",),
+    )
+    await add_video(doors, "volcano", ["lava left the crater"], category="nature", pix=500)
+
+
+@pytest.fixture
+async def doors(bundle: Bundle, milvus_uri: str, tmp_path: Path) -> AsyncIterator[Doors]:
+    async with opened_doors(bundle, milvus_uri, tmp_path) as opened:
+        await fill(opened)
+        yield opened
+
+
+async def ask(doors: Doors, query: str | None = None, **request: Any) -> SearchReply:
+    return await search(SearchRequest(query=query, **request), doors, doors.settings)
+
+
+def videos(reply: SearchReply) -> list[str]:
+    return [hit.video_id for hit in reply.hits]
+
+
+async def test_a_paraphrase_without_a_shared_word_finds_the_right_moment(doors: Doors) -> None:
+    hit = (await ask(doors, "baking")).hits[0]
+    assert (hit.video_id, hit.title, hit.creator_id) == ("bread", "Evening", "anna")
+    assert (hit.start_s, hit.end_s) == (hit.moments[0].start_s, hit.moments[0].end_s)
+    assert hit.moments[0].text in ("put the dough into the oven", "the loaf is ready to eat")
+    assert {leg.leg for leg in hit.moments[0].parts.legs} == {"speech"}
+
+
+async def test_a_rare_word_finds_the_segment_that_says_it(doors: Doors) -> None:
+    hit = (await ask(doors, "rosewood")).hits[0]
+    assert (hit.video_id, hit.start_s) == ("guitar", 10.0)
+
+
+async def test_an_image_finds_the_segment_that_looks_like_it(doors: Doors) -> None:
+    reply = await ask(doors, image=picture("guitar", 1))
+    assert (reply.hits[0].video_id, reply.hits[0].start_s) == ("guitar", 5.0)
+    assert reply.hits[0].moments[0].parts.relevance == pytest.approx(1, abs=1e-3)
+    assert reply.degraded == ()
+
+
+async def test_every_score_is_made_up_of_its_parts(doors: Doors) -> None:
+    reply = await ask(doors, "oven lava", image=picture("bread", 1), group="segment", limit=100)
+    assert len(reply.hits) > 2
+    for hit in reply.hits:
+        (moment,) = hit.moments
+        parts = moment.parts
+        assert hit.score == moment.score == parts.relevance * (1 + parts.pix_boost)
+        assert parts.relevance == min(1.0, parts.fusion + parts.coherence)
+        assert parts.fusion == min(1.0, sum(leg.weight * leg.relevance for leg in parts.legs))
+    weights = {leg.leg: leg.weight for hit in reply.hits for leg in hit.moments[0].parts.legs}
+    assert sum(weights.values()) == pytest.approx(1)
+
+
+async def test_neighbouring_segments_that_match_lift_each_other(doors: Doors) -> None:
+    only = Filters(video_id=("bread",))
+    reply = await ask(doors, "bread", group="segment", filters=only)
+    lifted = {hit.start_s: hit.moments[0].parts.coherence for hit in reply.hits}
+    assert lifted[0.0] == lifted[5.0] > 0
+
+
+async def test_pix_counts_at_the_next_search_within_its_bound(doors: Doors) -> None:
+    await add_video(doors, "rival", ["put the dough into the oven"])
+    request: dict[str, Any] = {"query": "put the dough into the oven", "group": "segment"}
+    before = await ask(doors, **request)
+    plain = {hit.video_id: hit.moments[0].parts for hit in before.hits}
+    investment = InvestmentRequest(pix=10**6, key="k")
+    doors.catalogue.ledger.invest("rival", investment, lambda *_: False)
+    after = await ask(doors, **request)
+    rich = next(hit for hit in after.hits if hit.video_id == "rival")
+    assert rich.moments[0].parts.relevance == plain["rival"].relevance
+    assert rich.score == pytest.approx(plain["rival"].relevance * 1.2)
+    assert rich.moments[0].parts.pix == 10**6
+    unweighted = await ask(doors, pix_weight=0.0, **request)
+    assert {hit.video_id: hit.score for hit in unweighted.hits}["rival"] == pytest.approx(
+        plain["rival"].relevance
+    )
+
+
+async def test_moments_of_a_video_are_one_hit_and_segments_are_many(doors: Doors) -> None:
+    grouped = await ask(doors, "dough loaf", group="video")
+    plain = await ask(doors, "dough loaf", group="segment")
+    assert videos(grouped).count("bread") == 1
+    assert videos(plain).count("bread") > 1
+    assert grouped.hits[0].moments[0] == plain.hits[0].moments[0]
+
+
+async def test_the_limit_holds(doors: Doors) -> None:
+    assert len((await ask(doors, "dough lava chord", limit=1)).hits) == 1
+
+
+@pytest.mark.parametrize(
+    ("filters", "expected"),
+    [
+        (Filters(category=("food",)), {"bread"}),
+        (Filters(category=("food", "music")), {"bread", "guitar"}),
+        (Filters(creator_id=("bob",)), {"guitar"}),
+        (Filters(tags=("slow",)), {"bread", "guitar"}),
+        (Filters(tags=("slow", "kitchen")), {"bread"}),
+        (Filters(language=("en",)), {"bread"}),
+        (Filters(video_id=("volcano", "unknown")), {"volcano"}),
+        (Filters(min_pix=10), {"bread", "volcano"}),
+        (Filters(min_pix=11), {"volcano"}),
+        (Filters(min_pix=10**9), set()),
+        (Filters(max_duration_s=19.9), set()),
+        (Filters(min_duration_s=20.0, max_duration_s=20.0), {"bread", "guitar", "volcano"}),
+    ],
+)
+async def test_filters_hold(doors: Doors, filters: Filters, expected: set[str]) -> None:
+    reply = await ask(doors, "dough chord lava", filters=filters)
+    assert set(videos(reply)) == expected
+
+
+async def test_too_many_rich_videos_to_name_are_filtered_afterwards(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "MAX_FILTER_VIDEOS", 1)
+    reply = await ask(doors, "dough chord lava", filters=Filters(min_pix=10))
+    assert set(videos(reply)) == {"bread", "volcano"}
+
+
+async def test_what_is_being_deleted_or_was_never_finished_is_not_found(doors: Doors) -> None:
+    assert "bread" in videos(await ask(doors, "baking"))
+    doors.catalogue.library.begin_delete("bread")
+    assert "bread" not in videos(await ask(doors, "baking"))
+
+
+async def test_segments_that_the_catalogue_does_not_have_are_left_out(doors: Doors) -> None:
+    store(doors.catalogue, "volcano", [])
+    assert "volcano" not in videos(await ask(doors, "lava"))
+
+
+async def test_nothing_similar_is_an_answer(
+    bundle: Bundle, milvus_uri: str, tmp_path: Path
+) -> None:
+    async with opened_doors(bundle, milvus_uri, tmp_path) as doors:
+        assert (await ask(doors, "anything")).hits == ()
+
+
+async def test_a_category_shifts_weights(doors: Doors) -> None:
+    request: dict[str, Any] = {"query": "dough", "image": picture("bread", 0), "group": "segment"}
+    plain = await ask(doors, **request)
+    tutorial = await ask(doors, category="tutorial", **request)
+    shares = [
+        {leg.leg: leg.weight for leg in reply.hits[0].moments[0].parts.legs}
+        for reply in (plain, tutorial)
+    ]
+    assert shares[1]["speech"] > shares[0]["speech"]
+
+
+async def test_explicit_weights_replace_the_mode(doors: Doors) -> None:
+    reply = await ask(doors, "oven", weights=LegWeights(keyword=0.5))
+    assert [leg.leg for leg in reply.hits[0].moments[0].parts.legs] == ["keyword"]
+    assert reply.hits[0].moments[0].parts.legs[0].weight == 1
+
+
+async def test_without_triton_keywords_answer_with_their_full_weight(doors: Doors) -> None:
+    down = FakeTriton(doors.bundle, error=Unavailable("triton", "no"))
+    reply = await ask(replace(doors, triton=cast(Triton, down)), "rosewood")
+    assert reply.degraded == ("speech: triton unavailable",)
+    assert videos(reply) == ["guitar"]
+    assert reply.hits[0].moments[0].parts.legs[0].weight == 1
+
+
+async def test_without_milvus_the_search_fails_at_once_with_the_part(doors: Doors) -> None:
+    nowhere = Milvus(f"http://127.0.0.1:{free_port()}")
+    async with asyncio.timeout(5):
+        with pytest.raises(Unavailable) as caught:
+            await ask(replace(doors, milvus=nowhere), "dough")
+    assert caught.value.part == "milvus"
+    await nowhere.close()
+
+
+async def test_a_deadline_too_short_for_anything_is_told(doors: Doors) -> None:
+    slow = cast(Triton, FakeTriton(doors.bundle, delay_s=5))
+    with pytest.raises(DeadlineExceeded):
+        await ask(replace(doors, triton=slow), image=b"x", deadline_ms=50)
+
+
+async def test_a_catalogue_that_hangs_is_left_in_time(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "READ_TIMEOUT_S", 0.0)
+    with pytest.raises(DeadlineExceeded) as caught:
+        await ask(doors, "dough")
+    assert caught.value.part == "catalogue"
+
+
+async def test_stage_times_add_up(doors: Doors) -> None:
+    slow = cast(Triton, FakeTriton(doors.bundle, delay_s=0.05))
+    times = (await ask(replace(doors, triton=slow), "dough")).stage_ms
+    assert times.embed == pytest.approx(50, abs=25)
+    assert min(times.legs, times.catalogue, times.gateway) > 0
+    assert times.total == pytest.approx(times.embed + times.legs + times.catalogue + times.gateway)
+
+
+async def test_the_reply_names_the_bundle(doors: Doors) -> None:
+    assert (await ask(doors, "dough")).model_version == doors.bundle.id
+
+
+@pytest.mark.parametrize(
+    ("request_", "error"),
+    [
+        (SearchRequest(), InvalidRequest),
+        (SearchRequest(query="   "), InvalidRequest),
+        (SearchRequest(query="é" * 8_000), TooLarge),
+        (SearchRequest(query="a", weights=LegWeights()), InvalidRequest),
+        (SearchRequest(query="a", filters=Filters(category=("a\nb",))), InvalidRequest),
+    ],
+)
+async def test_a_request_that_cannot_be_answered_is_refused(
+    doors: Doors, request_: SearchRequest, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        await search(request_, doors, doors.settings)
+
+
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(words=st.text(min_size=1, max_size=200).filter(str.strip))
+def test_any_words_are_answered_the_same_twice(
+    words: str, milvus_uri: str, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    async def twice() -> None:
+        folder = tmp_path_factory.mktemp("any")
+        async with opened_doors(BUNDLE, milvus_uri, folder) as doors:
+            store(doors.catalogue, "v", ["text"])
+            first, second = [await ask(doors, words) for _ in range(2)]
+            assert first.hits == second.hits
+
+    if not any("\ud800" <= char <= "\udfff" for char in words):
+        asyncio.run(twice())
+
+
+BUNDLE = make_bundle()
