@@ -22,7 +22,7 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 
 from deploy.demo.render import DemoVideo, render_all
 from deploy.demo.show import show_examples
-from deploy.stack import last_line
+from deploy.spec import last_line
 from export.build import ensure_exported
 from gateway.client import Client
 from gateway.errors import (
