@@ -20,13 +20,14 @@ LegName = Literal["visual", "speech", "sound", "fused", "keyword"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 VideoState = Literal["queued", "processing", "ready", "failed", "deleting"]
 
-Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}$")]
+# `$` alone would let a newline at the end pass.
+Id = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}(?!\n)$")]
 Word = Annotated[str, Meta(min_length=1, max_length=64)]
 Tag = Annotated[str, Meta(min_length=1, max_length=MAX_TAG_CHARS)]
 Tags = Annotated[tuple[Tag, ...], Meta(max_length=MAX_TAGS)]
 Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS)]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)]
-Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*(?!\n)$")]
 Weight = Annotated[float, Meta(ge=0, le=1)]
 
 

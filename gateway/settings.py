@@ -10,6 +10,7 @@ from sqlalchemy.engine import make_url
 from gateway.errors import ConfigurationError
 
 PREFIX = "PIXSERVE_"
+NOT_SETTINGS = frozenset({"PIXSERVE_URL"})  # where the command line finds a gateway
 
 
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -86,7 +87,7 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
     given = {
         key.removeprefix(PREFIX).lower(): value
         for key, value in source.items()
-        if key.startswith(PREFIX)
+        if key.startswith(PREFIX) and key not in NOT_SETTINGS
     }
     try:
         return msgspec.convert(given, Settings, strict=False)

@@ -1,0 +1,30 @@
+"""The command `pixserve`. Commands import what they need when they run, so that --help is quick."""
+
+import sys
+
+import typer
+
+import deploy.cli
+import export.cli
+import gateway.cli_search
+import gateway.cli_videos
+import loadtest.cli
+from gateway.errors import PixserveError
+
+app = typer.Typer(
+    name="pixserve",
+    help="Find moments in videos by words, images and sounds. Start with: pixserve up",
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+)
+for part in (deploy.cli, gateway.cli_videos, gateway.cli_search, export.cli, loadtest.cli):
+    part.register(app)
+
+
+def main() -> None:
+    """Run the command; an error that is not a bug is one line."""
+    try:
+        app()
+    except PixserveError as error:
+        sys.exit(f"pixserve: {error.message}")

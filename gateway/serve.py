@@ -1,0 +1,55 @@
+"""`python -m gateway.serve`: the gateway as a process."""
+
+import sys
+
+import uvicorn
+import uvloop
+
+from gateway.app import create_app
+from gateway.doors import open_doors
+from gateway.errors import PixserveError
+from gateway.logs import log_to_stderr
+from gateway.settings import Settings, settings_from_environment
+
+GRACE_S = 10  # for requests that run when the process is told to stop
+KEEP_ALIVE_S = 30  # an idle connection is kept this long
+BACKLOG = 1_024  # connections that wait to be accepted
+
+
+async def serve(settings: Settings) -> None:
+    """Serve until SIGTERM or SIGINT; requests that run are finished first.
+
+    Triton and Milvus need not be there yet: they are connected to when they are.
+
+    Raises:
+        ConfigurationError: no bundle is exported, or a setting is wrong.
+        Unavailable: the catalogue cannot be reached.
+    """
+    config = uvicorn.Config(
+        create_app(open_doors(settings)),
+        host=settings.host,
+        port=settings.port,
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_config=None,
+        server_header=False,
+        backlog=BACKLOG,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACE_S,
+    )
+    await uvicorn.Server(config).serve()
+
+
+def main() -> None:
+    """Run the gateway with the settings of the environment."""
+    log_to_stderr()
+    try:
+        uvloop.run(serve(settings_from_environment()))
+    except PixserveError as error:
+        sys.exit(f"pixserve gateway: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,272 @@
+"""What a worker does with a job: the work itself, and what becomes of the job after it.
+
+Every job may be run again after a crash at any point: segment ids, vectors and rows are the same
+each time, and what an interrupted try left in the index is removed before the next one writes.
+"""
+
+import asyncio
+import logging
+import shutil
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from gateway.analyses import (
+    Findings,
+    Modalities,
+    SceneRecord,
+    SegmentRecord,
+    VideoRecord,
+)
+from gateway.copies import copy_metadata
+from gateway.doors import Doors
+from gateway.errors import (
+    Conflict,
+    MediaRefused,
+    NotFound,
+    Overloaded,
+    PixserveError,
+    StorageFull,
+    Unavailable,
+)
+from gateway.index import VECTOR_LEGS, IndexRow
+from gateway.job_queue import ClaimedJob
+from gateway.schemas import Modality
+from ingest.depth import deeper
+from ingest.lease import Lease
+from ingest.pipeline import Analysis, AnalysisRequest, analyse
+
+READY_S = 1.0  # for Triton to say that it is there
+WRITE_S = 60.0  # for all rows of one video
+DELETE_S = 30.0
+PREPARE_S = 10.0  # for making the collections
+WAITS_FOR = (Unavailable, Overloaded, StorageFull)  # they pass: the job waits and is not to blame
+
+log = logging.getLogger("pixserve.worker")
+
+
+async def run(doors: Doors, job: ClaimedJob) -> None:
+    """Do a claimed job and note its outcome; cancelled, put it back so that it is resumed."""
+    lease = Lease(doors, job)
+    work = asyncio.create_task(_work(doors, job, lease))
+    keeper = asyncio.create_task(lease.keep(work))
+    try:
+        await work
+        await doors.threads.call(doors.catalogue.jobs.finish, job)
+    except asyncio.CancelledError:
+        if lease.lost:
+            await doors.threads.call(doors.catalogue.jobs.cancel, job)
+        else:
+            await _put_back(doors, job, "interrupted", counted=False, delay=False)
+        if _is_cancelled():
+            raise
+    except (Conflict, NotFound) as error:  # the video was deleted under the job
+        log.info("job %s: %s", job.id, error)
+        await doors.threads.call(doors.catalogue.jobs.cancel, job)
+    except MediaRefused as error:
+        await _refuse(doors, job, f"{error.reason}: {error.message}")
+    except WAITS_FOR as error:
+        await _put_back(doors, job, f"waiting: {error.message}", counted=False)
+    except Exception as error:
+        log.exception("job %s failed", job.id)
+        await _failed(doors, job, error)
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+
+
+def _is_cancelled() -> bool:
+    """Tell whether this task itself is to end, not only the work that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+async def _work(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
+    if job.kind == "delete":
+        await delete(doors, job, lease)
+    else:
+        await ingest(doors, job, lease)
+
+
+async def ingest(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
+    """Analyse a video and make it searchable; done again with more PIX, it finds more.
+
+    Raises:
+        MediaRefused: the video cannot be analysed.
+        Conflict: it was deleted meanwhile.
+        Unavailable: Triton, Milvus or the catalogue does not answer.
+    """
+    analyses = doors.catalogue.analyses
+    record = await doors.threads.call(analyses.record, job.video_id)
+    await _require_parts(doors)
+    await doors.threads.call(analyses.begin, record.id)
+    folder = doors.settings.videos_dir / record.id
+    request = await doors.disk.call(_request, doors, record, folder)
+    analysis = await analyse(
+        folder / record.source_name, request, doors.settings, doors.triton, lease.tell
+    )
+    lease.tell("index", 95)
+    await doors.disk.call(analysis.tokens.write, folder / "tokens.npz")
+    await _write_index(doors, job, record, analysis)
+    await doors.threads.call(analyses.store, record.id, _findings(doors, record, analysis))
+    await doors.threads.call(doors.catalogue.ledger.deepen, record.id, deeper(doors.settings))
+
+
+async def delete(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
+    """Remove all that is left of a video: its rows in the index, its files, its record.
+
+    Raises:
+        Unavailable: Milvus or the catalogue does not answer, or rows are still there.
+    """
+    lease.tell("index", 0)
+    await doors.milvus.delete_video(doors.bundle, job.video_id, timeout_s=DELETE_S)
+    for leg in VECTOR_LEGS:
+        left = await doors.milvus.count(doors.bundle, leg, job.video_id, timeout_s=DELETE_S)
+        if left:
+            raise Unavailable("milvus", f"{left} rows of {job.video_id} are still in leg {leg}")
+    lease.tell("files", 50)
+    await doors.disk.call(_remove_folder, doors.settings.videos_dir / job.video_id)
+    lease.tell("catalogue", 80)
+    await doors.threads.call(doors.catalogue.library.remove, job.video_id)
+
+
+async def repair_copies(doors: Doors, limit: int) -> None:
+    """Bring the index's copies of changed metadata up to date, of `limit` videos at most."""
+    outdated = await doors.threads.call(doors.catalogue.analyses.outdated, limit)
+    for video_id in outdated:
+        with suppress(NotFound):  # deleted since
+            await copy_metadata(doors, video_id)
+
+
+# ---- steps of an ingest -------------------------------------------------------------------------
+
+
+async def _require_parts(doors: Doors) -> None:
+    """Find out before the work, not after it, whether its result has somewhere to go."""
+    if not await doors.triton.ready(timeout_s=READY_S):
+        raise Unavailable("triton", "triton is not ready")
+    await doors.milvus.ensure_collections(doors.bundle, timeout_s=PREPARE_S)
+
+
+def _request(doors: Doors, record: VideoRecord, folder: Path) -> AnalysisRequest:
+    name = record.transcript_name
+    if not (folder / record.source_name).is_file():
+        raise MediaRefused("missing", "the file is not in the data folder: upload it again")
+    return AnalysisRequest(
+        video_id=record.id,
+        pix=record.pix,
+        category=record.category,
+        transcript=(folder / name).read_bytes() if name else None,
+        transcript_name=name,
+        language=record.language,
+        model_version=doors.bundle.id,
+    )
+
+
+async def _write_index(
+    doors: Doors, job: ClaimedJob, record: VideoRecord, analysis: Analysis
+) -> None:
+    rows = [_index_row(record, analysis, position) for position in range(len(analysis.segments))]
+    before = await doors.threads.call(doors.catalogue.analyses.segment_ids, record.id)
+    tried_before = record.state != "ready" and (job.attempts > 1 or job.waits > 0)
+    if tried_before or before - {row.segment_id for row in rows}:
+        await doors.milvus.delete_video(doors.bundle, record.id, timeout_s=DELETE_S)
+    await doors.milvus.write(doors.bundle, rows, timeout_s=WRITE_S)
+
+
+def _index_row(record: VideoRecord, analysis: Analysis, position: int) -> IndexRow:
+    segment = analysis.segments[position]
+    return IndexRow(
+        segment_id=segment.segment_id,
+        video_id=record.id,
+        creator_id=record.creator_id,
+        title=record.title,
+        category=record.category,
+        language=record.language,
+        tags=record.tags,
+        duration_s=analysis.info.duration_s,
+        text=segment.text,
+        visual=segment.visual,
+        speech=segment.speech,
+        sound=segment.sound,
+        fused=segment.fused,
+    )
+
+
+def _findings(doors: Doors, record: VideoRecord, analysis: Analysis) -> Findings:
+    return Findings(
+        scenes=[SceneRecord(s.start_s, s.end_s, s.motion) for s in analysis.scenes],
+        segments=list(_segment_records(analysis)),
+        modalities=_modalities(analysis),
+        model_version=doors.bundle.id,
+        pix=record.pix,
+        revision=record.revision,
+    )
+
+
+def _segment_records(analysis: Analysis) -> Iterator[SegmentRecord]:
+    for row in analysis.segments:
+        yield SegmentRecord(
+            id=row.segment_id,
+            index=row.index,
+            scene_index=row.scene_index,
+            start_s=row.start_s,
+            end_s=row.end_s,
+            text=row.text,
+            motion=row.motion,
+            frames=row.frames,
+        )
+
+
+def _modalities(analysis: Analysis) -> Modalities:
+    """Tell what of a video is searchable now."""
+    rows = analysis.segments
+    return Modalities(
+        visual=_modality(any(row.visual is not None for row in rows)),
+        audio=_modality(any(row.sound is not None for row in rows)),
+        transcript=_modality(any(row.text for row in rows)),
+    )
+
+
+def _modality(is_there: bool) -> Modality:
+    if is_there:
+        return Modality(percent=100, state="ready")
+    return Modality(percent=0, state="absent")
+
+
+# ---- outcomes -----------------------------------------------------------------------------------
+
+
+async def _put_back(
+    doors: Doors, job: ClaimedJob, stage: str, *, counted: bool, delay: bool = True
+) -> None:
+    log.info("job %s goes back to the queue: %s", job.id, stage)
+    await doors.threads.call(
+        doors.catalogue.jobs.put_back, job, stage=stage, counted=counted, delay=delay
+    )
+
+
+async def _failed(doors: Doors, job: ClaimedJob, error: Exception) -> None:
+    """Try a job again after a bug or a broken file system, but not for ever."""
+    if job.attempts < doors.settings.job_attempts:
+        await _put_back(doors, job, "waiting to be tried again", counted=True)
+        return
+    known = isinstance(error, PixserveError)
+    await _refuse(doors, job, str(error) if known else "internal error; the worker's log says more")
+
+
+async def _refuse(doors: Doors, job: ClaimedJob, reason: str) -> None:
+    """End a job for good; a first analysis leaves nothing of its video but the reason."""
+    log.warning("job %s of video %s failed: %s", job.id, job.video_id, reason)
+    if job.kind == "ingest":
+        with suppress(Unavailable):  # it wrote nothing to an index that is not there
+            await doors.milvus.delete_video(doors.bundle, job.video_id, timeout_s=DELETE_S)
+        await doors.threads.call(doors.catalogue.analyses.fail, job.video_id, reason)
+        await doors.disk.call(_remove_folder, doors.settings.videos_dir / job.video_id)
+    await doors.threads.call(doors.catalogue.jobs.fail, job, reason)
+
+
+def _remove_folder(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        shutil.rmtree(folder)

@@ -1,0 +1,227 @@
+"""Says what a media file is, or why it cannot be analysed, and lists its packets.
+
+`probe` reads the head of a file and decodes one picture or a little sound, so that a file whose
+codec is not really there is refused at once. `read_packets` reads the whole file once without
+decoding, and so finds what a head cannot tell: a file that ends before it says it does.
+"""
+
+from itertools import islice
+from math import inf
+from pathlib import Path
+
+import msgspec
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.error import FFmpegError
+from av.video.frame import VideoFrame
+from av.video.stream import VideoStream
+
+from gateway.errors import MediaRefused
+from ingest.calls import Result, Source
+from ingest.container import (
+    AUDIO_CODECS,
+    SOUND_CONTAINERS,
+    VIDEO_CODECS,
+    audio_stream,
+    codec_name,
+    duration_s,
+    open_media,
+    start_s,
+    subtitle_streams,
+    video_stream,
+)
+from ingest.media import AudioTrack, MediaInfo, PacketIndex, SubtitleTrack, VideoTrack
+from ingest.pictures import check_pixels
+from ingest.sandbox import Limits, run_limited
+from ingest.sounds import decode_samples
+
+PROBE_PACKETS = 64  # of a stream that are tried until one decodes
+TRUNCATED_SHARE = 0.02  # a file may end this much before its stated duration …
+TRUNCATED_S = 2.0  # … or this many seconds, whichever is more
+
+PROBE_LIMITS = Limits(cpu_s=20.0, wall_s=30.0)
+CPU_S_PER_BYTE = 40.0 / 1024**3  # of reading packets without decoding
+
+
+def probe(path: Path, *, max_duration_s: float = inf) -> MediaInfo:
+    """Read the head of a media file and decode its first picture or sound.
+
+    Raises:
+        MediaRefused: `empty`, `not_media`, `no_streams`, `codec_not_allowed`, `truncated`,
+            `undecodable` or `too_long`.
+        MediaLimitExceeded: `streams`, `pixels`, `cpu_time`, `wall_time` or `memory`.
+    """
+    limits = file_limits(path, PROBE_LIMITS)
+    info = run_limited("probe", path, limits=limits).value_as(MediaInfo)
+    if info.duration_s > max_duration_s:
+        message = f"the file is {info.duration_s:.0f} s long, {max_duration_s:.0f} s are allowed"
+        raise MediaRefused("too_long", message)
+    return info
+
+
+def read_packets(path: Path, info: MediaInfo) -> PacketIndex:
+    """List the packets of the picture stream of a file that was probed.
+
+    Raises:
+        MediaRefused: `truncated`, where the packets end long before the stated duration;
+            `undecodable`, where there is no keyframe.
+        MediaLimitExceeded: a limit was hit.
+    """
+    reply = run_limited("read_packets", path, limits=file_limits(path, PROBE_LIMITS))
+    ticks, keyframes, sizes = reply.arrays
+    tick_s, end_s = reply.value_as(tuple[float, float])
+    packets = PacketIndex(
+        ticks=ticks.astype(np.int64),
+        times_s=ticks.astype(np.float64) * tick_s - info.start_s,
+        keyframes=keyframes.astype(np.bool_),
+        sizes=sizes.astype(np.int32),
+        tick_s=tick_s,
+        end_s=end_s - info.start_s,
+    )
+    if not packets.keyframes.any():
+        raise MediaRefused("undecodable", "the picture stream has no keyframe")
+    return packets
+
+
+def file_limits(path: Path, limits: Limits) -> Limits:
+    """Return limits that allow for reading the whole of a large file."""
+    more_s = path.stat().st_size * CPU_S_PER_BYTE if path.exists() else 0.0
+    return Limits(
+        cpu_s=limits.cpu_s + more_s,
+        wall_s=limits.wall_s + 4 * more_s,
+        memory_bytes=limits.memory_bytes,
+        reply_bytes=limits.reply_bytes,
+    )
+
+
+# ---- inside the sandbox: the head ---------------------------------------------------------------
+
+
+def probe_inside(source: Source, _: bytes) -> Result:
+    """Describe a file: `probe`."""
+    with open_media(source, SOUND_CONTAINERS) as container:
+        video, audio = video_stream(container), audio_stream(container)
+        ignored: list[str] = []
+        if video is not None and codec_name(video) not in VIDEO_CODECS:
+            known = ", ".join(VIDEO_CODECS)
+            message = f"the picture is in {codec_name(video)}; these are read here: {known}"
+            raise MediaRefused("codec_not_allowed", message)
+        if audio is not None and codec_name(audio) not in AUDIO_CODECS:
+            ignored.append(f"sound in {codec_name(audio)}")
+            audio = None
+        if video is None and audio is None:
+            raise _nothing_to_analyse(ignored)
+        info = MediaInfo(
+            container=container.format.name.split(",")[0],
+            duration_s=duration_s(container),
+            start_s=start_s(container),
+            size_bytes=source.size_bytes,
+            video=_video_track(container, video) if video else None,
+            audio=_audio_track(container, audio) if audio else None,
+            subtitles=tuple(
+                SubtitleTrack(s.index, codec_name(s), s.language)
+                for s in subtitle_streams(container)
+            ),
+            ignored=tuple(ignored),
+        )
+    if info.duration_s == 0.0 or info.video is None:
+        end_s = _measured_duration_s(source)
+        _check_whole(info.duration_s, end_s)
+        info = msgspec.structs.replace(info, duration_s=info.duration_s or end_s)
+    return Result(info)
+
+
+def _nothing_to_analyse(ignored: list[str]) -> MediaRefused:
+    if ignored:
+        known = ", ".join(AUDIO_CODECS)
+        message = f"the file has only {ignored[0]}; these are read here: {known}"
+        return MediaRefused("codec_not_allowed", message)
+    return MediaRefused("no_streams", "the file has neither picture nor sound")
+
+
+def _video_track(container: InputContainer, stream: VideoStream) -> VideoTrack:
+    """Describe the picture as it is shown; decodes its first frame."""
+    check_pixels(stream.codec_context.width, stream.codec_context.height)
+    frame = _first_frame(container, stream)
+    width = round(frame.width * float(stream.sample_aspect_ratio or 1))
+    turned = frame.rotation % 180 != 0
+    return VideoTrack(
+        codec=codec_name(stream),
+        width=frame.height if turned else width,
+        height=width if turned else frame.height,
+        fps=float(stream.average_rate or stream.guessed_rate or 0),
+        rotation=-frame.rotation % 360,
+    )
+
+
+def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    for packet in islice(container.demux(stream), PROBE_PACKETS):
+        try:
+            frames = packet.decode()
+        except FFmpegError:
+            continue
+        if frames:
+            return frames[0]
+    raise MediaRefused("undecodable", "the beginning of the picture stream cannot be decoded")
+
+
+def _audio_track(container: InputContainer, stream: AudioStream) -> AudioTrack:
+    """Describe the sound; decodes a little of it."""
+    container.seek(0)
+    packets = (p for p in islice(container.demux(stream), PROBE_PACKETS) if p.size)
+    _, samples = decode_samples(stream, packets, at_most=1)
+    if samples.size == 0:
+        raise MediaRefused("undecodable", "the beginning of the sound cannot be decoded")
+    context = stream.codec_context
+    return AudioTrack(codec_name(stream), context.sample_rate, context.channels)
+
+
+def _measured_duration_s(source: Source) -> float:
+    """Return where the last packet ends, for files that do not state their duration."""
+    end_s = 0.0
+    with open_media(source, SOUND_CONTAINERS) as container:
+        for packet in container.demux(*container.streams.video, *container.streams.audio):
+            if packet.pts is not None:
+                end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+        return max(0.0, end_s - start_s(container))
+
+
+# ---- inside the sandbox: the packets ------------------------------------------------------------
+
+
+def packets_inside(source: Source, _: bytes) -> Result:
+    """List the packets of the picture stream: `read_packets`."""
+    ticks: list[int] = []
+    keyframes: list[bool] = []
+    sizes: list[int] = []
+    duration = 0
+    with open_media(source, SOUND_CONTAINERS) as container:
+        stream = video_stream(container)
+        if stream is None or stream.time_base is None:
+            raise MediaRefused("no_picture", "the file has no picture stream")
+        audio = audio_stream(container)
+        sound_ticks = 0
+        for packet in container.demux(stream, audio) if audio else container.demux(stream):
+            if packet.pts is None or not packet.size:
+                continue
+            if packet.stream_index != stream.index:
+                sound_ticks = max(sound_ticks, packet.pts)
+            elif not packet.is_discard:
+                ticks.append(packet.pts)
+                keyframes.append(packet.is_keyframe)
+                sizes.append(packet.size)
+                duration = packet.duration or duration
+        tick_s = float(stream.time_base)
+        end_s = (max(ticks) + duration) * tick_s if ticks else 0.0
+        sound_s = sound_ticks * float(audio.time_base or 0) if audio else 0.0
+        _check_whole(duration_s(container), max(end_s, sound_s) - start_s(container))
+    arrays = (np.array(ticks, np.int64), np.array(keyframes, np.bool_), np.array(sizes, np.int32))
+    return Result((tick_s, end_s), arrays)
+
+
+def _check_whole(stated_s: float, end_s: float) -> None:
+    """Refuse a file whose packets end long before the duration that its head states."""
+    if stated_s - end_s > max(TRUNCATED_S, TRUNCATED_SHARE * stated_s):
+        message = f"the file ends after {end_s:.1f} s of {stated_s:.1f} s: was it sent whole?"
+        raise MediaRefused("truncated", message)

@@ -1,0 +1,162 @@
+"""Copies chosen packets of a file into a Matroska file in memory: runs inside the sandbox."""
+
+from collections.abc import Sequence
+from fractions import Fraction
+from io import BytesIO
+from typing import cast
+
+import av
+import msgspec
+import numpy as np
+from av.audio.stream import AudioStream
+from av.container import InputContainer
+from av.video.stream import VideoStream
+
+from ensembles.contracts import ABSENT, AUDIO_WINDOW_S, MAX_CHUNK_BYTES
+from gateway.errors import MediaLimitExceeded
+from ingest.calls import Result, Source
+from ingest.container import (
+    SOUND_CONTAINERS,
+    AnyPacket,
+    AudioPacket,
+    VideoPacket,
+    audio_stream,
+    open_media,
+    video_stream,
+)
+from ingest.sounds import near
+
+SEEK_MARGIN_S = 1.0  # sought before what is wanted: a file's streams run a little apart
+READ_MARGIN_S = 1.0  # read after the last window of sound, for the same reason
+CLOCK = Fraction(1, 1000)  # seconds of a tick of Matroska's clock
+CLOCK_S = float(CLOCK)
+
+
+class Cut(msgspec.Struct, frozen=True):
+    """The arguments of `cut_chunk`. Times are on the file's own clock."""
+
+    runs: tuple[tuple[int, int], ...]  # ticks of the first (a keyframe) and last packet of each
+    frames: tuple[int, ...]  # ticks of the frames wanted
+    windows_s: tuple[float, ...]
+    begin_s: float  # nothing wanted is before this
+
+
+def cut_inside(source: Source, arguments: bytes) -> Result:
+    """Copy the packets of runs and windows.
+
+    Returns:
+        The clock's origin in seconds; the file as bytes, and the display index of each frame
+        wanted among the file's frames, ABSENT where it is not in the source.
+    """
+    cut = msgspec.msgpack.decode(arguments, type=Cut)
+    with open_media(source, SOUND_CONTAINERS) as container:
+        video = video_stream(container) if cut.runs else None
+        audio = audio_stream(container) if cut.windows_s else None
+        pictures, sounds = _collect(container, video, audio, cut)
+        packets: list[AnyPacket] = [*pictures, *sounds]
+        times_s = [float(cast(int, p.pts) * p.time_base) for p in packets]
+        origin_s = np.floor(min(times_s, default=0.0) / CLOCK_S) * CLOCK_S
+        shown = sorted({cast(int, packet.pts) for packet in pictures})
+        data = _write(video, audio, pictures, sounds, origin_s)
+    index_of = {tick: index for index, tick in enumerate(shown)}
+    indices = np.array([index_of.get(tick, ABSENT) for tick in cut.frames], np.int32)
+    return Result(float(origin_s), (np.frombuffer(data, np.uint8), indices))
+
+
+def _collect(
+    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, cut: Cut
+) -> tuple[list[VideoPacket], list[AudioPacket]]:
+    """Read the packets wanted, from where a seek lands; from the start where that was too late."""
+    begin_s = cut.begin_s - SEEK_MARGIN_S
+    if begin_s > 0:
+        container.seek(int(begin_s * av.time_base))
+        pictures, sounds, complete = _read(container, video, audio, cut)
+        if complete:
+            return pictures, sounds
+    container.seek(0)
+    pictures, sounds, _ = _read(container, video, audio, cut)
+    return pictures, sounds
+
+
+def _read(
+    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, cut: Cut
+) -> tuple[list[VideoPacket], list[AudioPacket], bool]:
+    """Read on until all runs and windows are complete, or to the end of the file.
+
+    Returns:
+        The packets of the picture and of the sound, in the file's order, and whether all runs
+        were found.
+    """
+    pictures: list[VideoPacket] = []
+    sounds: list[AudioPacket] = []
+    left = list(reversed(cut.runs))
+    inside = False
+    size = 0
+    silent_from_s = max(cut.windows_s, default=float("-inf")) + AUDIO_WINDOW_S + READ_MARGIN_S
+    heard = audio is None
+    for packet in container.demux(*(stream for stream in (video, audio) if stream is not None)):
+        if packet.pts is None or not packet.size:
+            continue
+        if audio is not None and packet.stream_index == audio.index:
+            heard = heard or float(packet.pts * packet.time_base) > silent_from_s
+            if near(cast("AudioPacket", packet), cut.windows_s):
+                sounds.append(cast("AudioPacket", packet))
+                size += packet.size
+        elif left:
+            inside = inside or packet.pts == left[-1][0]
+            if inside:
+                pictures.append(cast("VideoPacket", packet))
+                size += packet.size
+            if inside and packet.pts == left[-1][1]:
+                left.pop()
+                inside = False
+        if size > MAX_CHUNK_BYTES:
+            message = f"a chunk is over its limit of {MAX_CHUNK_BYTES} bytes"
+            raise MediaLimitExceeded("chunk_bytes", message)
+        if heard and not left:
+            break
+    return pictures, sounds, not left
+
+
+def _write(
+    video: VideoStream | None,
+    audio: AudioStream | None,
+    pictures: list[VideoPacket],
+    sounds: list[AudioPacket],
+    origin_s: float,
+) -> bytes:
+    """Write packets as Matroska, with `origin_s` of the source's clock as its 0."""
+    file = BytesIO()
+    # Without `bitexact` the writer draws random names for its tracks, for which it opens a path.
+    with av.open(file, "w", format="matroska", options={"fflags": "+bitexact"}) as output:
+        if video is not None:
+            _retime(pictures, origin_s)
+            shown = output.add_stream_from_template(video, opaque=True)
+            for picture in pictures:
+                picture.stream = shown
+        if audio is not None:
+            _retime(sounds, origin_s)
+            heard = output.add_stream_from_template(audio, opaque=True)
+            for sound in sounds:
+                sound.stream = heard
+        packets: list[AnyPacket] = [*pictures, *sounds]
+        for packet in sorted(packets, key=lambda packet: cast(int, packet.dts)):
+            output.mux_one(packet)
+    return file.getvalue()
+
+
+def _retime(packets: Sequence[AnyPacket], origin_s: float) -> None:
+    """Move packets to Matroska's clock.
+
+    Matroska stores presentation times alone, but its writer wants decoding times that never fall
+    and are never later: of each packet, the earliest presentation from it on.
+    """
+    earliest: int | None = None
+    for packet in reversed(packets):
+        shown_s = float(cast(int, packet.pts) * packet.time_base) - origin_s
+        length_s = float((packet.duration or 0) * packet.time_base)
+        packet.time_base = CLOCK
+        packet.pts = round(shown_s / CLOCK_S)
+        packet.duration = round(length_s / CLOCK_S)
+        earliest = packet.pts if earliest is None else min(earliest, packet.pts)
+        packet.dts = earliest

@@ -1,0 +1,125 @@
+"""`python -m ingest.worker`: the process that does the jobs, at a lower priority than searches."""
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import socket
+import sys
+
+import uvloop
+
+from gateway.doors import Doors, open_doors
+from gateway.errors import PixserveError
+from gateway.job_queue import ClaimedJob
+from gateway.logs import log_to_stderr
+from gateway.settings import Settings, settings_from_environment
+from ingest.jobs import repair_copies, run
+from ingest.sandbox import SANDBOX
+
+LANES = 2  # jobs at once: while one waits for Triton, the other decodes
+POLL_S = 0.1  # between looks into an empty queue; a look is one indexed read
+REPAIR_S = 1.0  # between looks for metadata that the index has not got
+REPAIR_BATCH = 16
+TROUBLE_S = 1.0  # rest after the catalogue did not answer
+NICENESS = 10
+READY_FILE = "worker.ready"
+
+log = logging.getLogger("pixserve.worker")
+
+
+async def work(settings: Settings) -> None:
+    """Do jobs until SIGTERM or SIGINT; a job that runs then goes back to the queue.
+
+    Raises:
+        ConfigurationError: no bundle is exported.
+        Unavailable: the catalogue cannot be reached.
+    """
+    doors = open_doors(settings)
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    name = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
+    looking = asyncio.Lock()
+    lanes = [_lane(doors, f"{name}-{lane}", looking) for lane in range(LANES)]
+    tasks = [asyncio.create_task(task) for task in (*lanes, _repairs(doors))]
+    ready = settings.data_path / "run" / READY_FILE
+    ready.parent.mkdir(parents=True, exist_ok=True)
+    ready.write_text(f"{os.getpid()}\n")
+    log.info("the worker %s is ready", name)
+    try:
+        await _first(stop, tasks)
+    finally:
+        ready.unlink(missing_ok=True)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        SANDBOX.close()  # ends what still decodes for a job that was given back
+        await doors.close()
+
+
+async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
+    """Return when told to stop; a task that ends before that is a bug, and raises it."""
+    stopping = asyncio.create_task(stop.wait())
+    done, _ = await asyncio.wait((stopping, *tasks), return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    for task in done - {stopping}:
+        await task
+
+
+async def _lane(doors: Doors, name: str, looking: asyncio.Lock) -> None:
+    """Do one job after the other; one lane at a time looks for the next."""
+    while True:
+        async with looking:
+            job = await _next_job(doors, name)
+        try:
+            await run(doors, job)
+        except PixserveError as error:
+            log.warning("job %s is left until its lease ends: %s", job.id, error)
+
+
+async def _next_job(doors: Doors, name: str) -> ClaimedJob:
+    """Wait until a job is due, and claim it."""
+    jobs, settings = doors.catalogue.jobs, doors.settings
+    while True:
+        try:
+            if await doors.threads.call(jobs.is_due):
+                job = await doors.threads.call(
+                    jobs.claim,
+                    name,
+                    lease_s=settings.job_lease_s,
+                    max_attempts=settings.job_attempts,
+                )
+                if job is not None:
+                    return job
+        except PixserveError as error:
+            log.warning("cannot look for jobs: %s", error)
+            await asyncio.sleep(TROUBLE_S)
+        await asyncio.sleep(POLL_S)
+
+
+async def _repairs(doors: Doors) -> None:
+    """Bring metadata that the index has not got into it, again and again."""
+    while True:
+        try:
+            await repair_copies(doors, REPAIR_BATCH)
+        except PixserveError as error:
+            log.warning("cannot bring metadata into the index: %s", error)
+            await asyncio.sleep(TROUBLE_S)
+        await asyncio.sleep(REPAIR_S)
+
+
+def main() -> None:
+    """Run the worker with the settings of the environment."""
+    log_to_stderr()
+    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    try:
+        uvloop.run(work(settings_from_environment()))
+    except PixserveError as error:
+        sys.exit(f"pixserve worker: {error.message}")
+
+
+if __name__ == "__main__":
+    main()

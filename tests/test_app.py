@@ -1,0 +1,333 @@
+import json
+import re
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from gateway.app import ROUTES
+from gateway.service import endpoint_of
+from tests.catalogues import new_video
+from tests.conftest import start_milvus
+from tests.gateways import (
+    NOWHERE,
+    STOP_S,
+    Gateway,
+    add_searchable,
+    gateway_settings,
+    running_gateway,
+    start,
+)
+
+
+@pytest.fixture(scope="module")
+def gateway(milvus_uri: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    settings = gateway_settings(
+        tmp_path_factory.mktemp("app"), milvus_uri, search_deadline_ms=2_000
+    )
+    with running_gateway(settings) as gateway:
+        add_searchable(
+            settings,
+            "bread",
+            ["knead the dough for ten minutes", "let the dough rest"],
+            title="Bread",
+            category="tutorial",
+            tags=("baking",),
+            pix=50,
+        )
+        add_searchable(settings, "guitar", ["a guitar solo in the rain"], title="Rain")
+        yield gateway
+
+
+@pytest.fixture(scope="module")
+def http(gateway: Gateway) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=gateway.url, timeout=10) as client:
+        yield client
+
+
+# ---- search
+
+
+def test_without_triton_keyword_results_still_come_marked_degraded(http: httpx.Client) -> None:
+    reply = http.get("/v1/search", params={"q": "dough"})
+
+    told = reply.json()
+    assert reply.status_code == 200
+    assert [hit["video_id"] for hit in told["hits"]] == ["bread"]
+    assert any("triton" in reason for reason in told["degraded"])
+    assert told["model_version"] == "gateway-1"
+    moment = told["hits"][0]["moments"][0]
+    assert (moment["start_s"], moment["end_s"]) in ((0.0, 5.0), (5.0, 10.0))
+    assert moment["parts"]["pix"] == 50
+    assert [leg["leg"] for leg in moment["parts"]["legs"]] == ["keyword"]
+
+
+@pytest.mark.parametrize(
+    ("path", "params"),
+    [
+        ("/search/quick", {"q": "guitar", "limit": "3"}),
+        ("/search/multimodal/quick", {"q": "guitar", "mode": "text_heavy", "limit": "3"}),
+        ("/v1/search", {"q": "guitar", "group": "segment", "limit": "3"}),
+    ],
+)
+def test_every_way_of_searching_finds_the_same(
+    http: httpx.Client, path: str, params: dict[str, str]
+) -> None:
+    hits = http.get(path, params=params).json()["hits"]
+    assert [hit["video_id"] for hit in hits] == ["guitar"]
+
+
+def test_a_search_by_json_takes_filters(http: httpx.Client) -> None:
+    request = {"query": "dough guitar", "filters": {"category": ["tutorial"], "tags": ["baking"]}}
+    hits = http.post("/v1/search", json=request).json()["hits"]
+    assert [hit["video_id"] for hit in hits] == ["bread"]
+
+
+def test_a_search_by_form_takes_the_request_as_a_part(http: httpx.Client) -> None:
+    files = {"request": (None, json.dumps({"query": "guitar"}))}
+    hits = http.post("/v1/search", files=files).json()["hits"]
+    assert [hit["video_id"] for hit in hits] == ["guitar"]
+
+
+def test_an_image_without_triton_is_unavailable_not_an_empty_result(http: httpx.Client) -> None:
+    reply = http.post("/v1/search", files={"image": ("a.png", b"\x89PNG" + bytes(100))})
+    assert reply.status_code in (422, 503)
+    assert reply.json()["error"] in ("media_refused", "unavailable")
+
+
+def test_stage_times_are_in_header_and_body(http: httpx.Client) -> None:
+    reply = http.get("/v1/search", params={"q": "dough"})
+    times = reply.json()["stage_ms"]
+    told = dict(re.findall(r"(\w+);dur=([\d.]+)", reply.headers["server-timing"]))
+    assert told.keys() == times.keys()
+    assert float(told["total"]) == pytest.approx(times["total"], abs=0.001)
+
+
+def test_a_deleted_video_is_not_found_any_more(http: httpx.Client, gateway: Gateway) -> None:
+    add_searchable(gateway.settings, "short-lived", ["zebra crossing"])
+    assert http.get("/v1/search", params={"q": "zebra"}).json()["hits"]
+    assert http.delete("/v1/videos/short-lived").status_code == 202
+    assert http.get("/v1/search", params={"q": "zebra"}).json()["hits"] == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options"),
+    [
+        ("GET", "/v1/search", {}),
+        ("GET", "/v1/search?q=", {}),
+        ("GET", "/v1/search?q=%20%20", {}),
+        ("GET", "/v1/search?q=x&limit=-1", {}),
+        ("GET", "/v1/search?q=x&limit=0", {}),
+        ("GET", "/v1/search?q=x&limit=101", {}),
+        ("GET", "/v1/search?q=x&mode=loud", {}),
+        ("GET", "/v1/search?q=x&colour=red", {}),
+        ("GET", "/v1/search?q=x&pix_weight=0.6", {}),
+        ("GET", "/search/quick", {}),
+        ("GET", "/search/quick?q=x&mode=balanced", {}),
+        ("GET", "/search/multimodal/quick?q=x&mode=loud", {}),
+        ("POST", "/v1/search", {"content": b"not json"}),
+        ("POST", "/v1/search", {"content": b""}),
+        ("POST", "/v1/search", {"json": {"query": "x", "limit": -1}}),
+        ("POST", "/v1/search", {"json": {"query": "x", "limit": "3"}}),
+        ("POST", "/v1/search", {"json": {"query": 5}}),
+        ("POST", "/v1/search", {"json": ["x"]}),
+        ("POST", "/v1/search", {"json": {"query": "x", "image": "not base64!"}}),
+        ("POST", "/v1/search", {"files": {"nothing": ("a", b"b")}}),
+        ("POST", "/v1/search", {"files": {"request": (None, b"{")}}),
+    ],
+)
+def test_a_wrong_search_is_refused(
+    http: httpx.Client, method: str, path: str, options: dict[str, object]
+) -> None:
+    reply = http.request(method, path, **options)  # type: ignore[arg-type]
+    told = reply.json()
+    assert reply.status_code == 400, told
+    assert told["error"] == "invalid_request"
+    assert told["message"]
+    assert told["request_id"] == reply.headers["x-request-id"]
+
+
+def test_an_enormous_query_is_refused(http: httpx.Client) -> None:
+    reply = http.post("/v1/search", json={"query": "x" * 1_000_000})
+    assert reply.status_code in (400, 413)
+
+
+def test_an_enormous_body_is_refused(http: httpx.Client) -> None:
+    reply = http.post("/v1/search", content=b"x" * (49 * 1024**2))
+    assert reply.status_code == 413
+    assert reply.json()["error"] == "too_large"
+
+
+# ---- what every reply has
+
+
+def test_an_unknown_route_is_an_error_reply(http: httpx.Client) -> None:
+    reply = http.get("/nothing/here")
+    assert reply.status_code == 404
+    assert reply.json()["error"] == "not_found"
+    assert reply.headers["x-request-id"]
+
+
+def test_a_wrong_method_is_an_error_reply(http: httpx.Client) -> None:
+    reply = http.put("/v1/search")
+    assert reply.status_code == 405
+    assert reply.json()["error"] == "method_not_allowed"
+
+
+def test_a_safe_request_id_comes_back_and_another_is_replaced(http: httpx.Client) -> None:
+    safe = http.get("/health/live", headers={"X-Request-Id": "abc-1.2_3"})
+    unsafe = http.get("/health/live", headers={"X-Request-Id": 'a"b{};'})
+    assert safe.headers["x-request-id"] == "abc-1.2_3"
+    assert re.fullmatch(r"[0-9a-f]{16}", unsafe.headers["x-request-id"])
+
+
+def test_requests_are_logged_as_one_json_line_each(http: httpx.Client, gateway: Gateway) -> None:
+    http.get("/health/live", headers={"X-Request-Id": "look-for-me"})
+    lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
+    line = next(line for line in lines if line.get("request_id") == "look-for-me")
+    assert (line["message"], line["status"]) == ("GET /health/live", 200)
+    assert line["ms"] > 0
+
+
+# ---- health and metrics
+
+
+def test_ready_names_what_is_missing(http: httpx.Client) -> None:
+    reply = http.get("/health/ready")
+    assert reply.status_code == 200
+    assert reply.json() == {
+        "status": "degraded",
+        "degraded": ["triton: unavailable"],
+        "model_version": "gateway-1",
+    }
+
+
+def test_metrics_count_requests_searches_and_jobs(http: httpx.Client) -> None:
+    http.get("/v1/search", params={"q": "dough"})
+    http.get("/v1/videos/bread")
+    text = http.get("/metrics").text
+    assert 'pixserve_request_seconds_count{method="GET",route="/v1/search",status="200"}' in text
+    assert 'route="/v1/videos/{video_id}"' in text
+    assert 'pixserve_search_stage_seconds_bucket{le="0.005",stage="legs"}' in text
+    assert "pixserve_search_degraded_total" in text
+    assert 'pixserve_jobs{kind="ingest",state="succeeded"}' in text
+    assert "pixserve_job_queue_depth" in text
+    assert "bread" not in text  # ids would make labels without end
+
+
+# ---- the description of the API
+
+
+def test_every_route_is_described(http: httpx.Client) -> None:
+    told = http.get("/openapi.json").json()
+    described = {path for path, methods in told["paths"].items() for _ in methods}
+    undescribed = {"/metrics", "/openapi.json", "/docs", "/schema"}
+    paths = {
+        re.sub(r":\w+}", "}", path)
+        for handler in ROUTES
+        for path in handler.paths
+        if endpoint_of(handler.opt)
+    }
+    assert described == paths
+    assert {
+        path for handler in ROUTES for path in handler.paths if not endpoint_of(handler.opt)
+    } == undescribed
+
+
+def test_every_reference_of_the_description_leads_somewhere(http: httpx.Client) -> None:
+    text = http.get("/openapi.json").text
+    schemas = json.loads(text)["components"]["schemas"]
+    names = set(re.findall(r'"#/components/schemas/(\w+)"', text))
+    assert names
+    assert names <= schemas.keys()
+
+
+def test_the_description_tells_the_parameters_of_a_search(http: httpx.Client) -> None:
+    operation = http.get("/openapi.json").json()["paths"]["/v1/search"]["get"]
+    names = {parameter["name"] for parameter in operation["parameters"]}
+    assert {"q", "limit", "mode", "filters.min_pix", "weights.speech"} <= names
+    assert not names & {"query", "image", "audio", "filters"}
+
+
+def test_the_page_of_the_api_works_without_a_network(http: httpx.Client) -> None:
+    reply = http.get("/docs")
+    assert reply.headers["content-type"].startswith("text/html")
+    assert "default-src 'none'" in reply.headers["content-security-policy"]
+    assert "/v1/search" in reply.text
+    assert not re.search(r"(?i)https?://|//[a-z0-9-]+\.[a-z]|<script|url\(|@import", reply.text)
+
+
+# ---- parts that are not there
+
+
+def test_without_milvus_search_and_ready_say_so_without_hanging(tmp_path: Path) -> None:
+    with running_gateway(gateway_settings(tmp_path, f"http://{NOWHERE}")) as gateway:
+        begin = time.monotonic()
+        ready = httpx.get(f"{gateway.url}/health/ready", timeout=5)
+        search = httpx.get(f"{gateway.url}/v1/search", params={"q": "dough"}, timeout=5)
+        assert time.monotonic() - begin < 3
+    assert ready.status_code == 503
+    assert ready.json()["status"] == "unavailable"
+    assert "milvus: unavailable" in ready.json()["degraded"]
+    assert search.status_code in (503, 504)
+    assert search.json()["part"] in ("milvus", "triton")
+
+
+def test_a_milvus_that_never_answers_hangs_nothing(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        milvus = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        with running_gateway(gateway_settings(tmp_path, milvus)) as gateway:
+            begin = time.monotonic()
+            ready = httpx.get(f"{gateway.url}/health/ready", timeout=5)
+            search = httpx.get(f"{gateway.url}/v1/search", params={"q": "dough"}, timeout=5)
+            assert time.monotonic() - begin < 3
+    assert ready.status_code == 503
+    assert search.status_code in (503, 504)
+
+
+def test_a_milvus_that_comes_later_makes_search_ready(tmp_path: Path) -> None:
+    settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
+    address = f"127.0.0.1:{settings.port + 1 if settings.port < 65_000 else 64_000}"
+    settings = gateway_settings(tmp_path, f"http://{address}")
+    with running_gateway(settings) as gateway:
+        assert httpx.get(f"{gateway.url}/health/ready").status_code == 503
+        with start_milvus(tmp_path, address) as milvus:
+            deadline = time.monotonic() + 15
+            while httpx.get(f"{gateway.url}/health/ready").status_code != 200:
+                assert time.monotonic() < deadline
+                time.sleep(0.1)
+            milvus.kill()
+
+
+def test_without_a_bundle_the_gateway_says_what_to_do(tmp_path: Path) -> None:
+    settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
+    (tmp_path / "models/gateway/bundles/1/bundle.json").unlink()
+    with start(settings, "gateway.serve", subprocess.PIPE) as process:
+        text = process.communicate(timeout=30)[0].decode()
+    assert process.returncode == 1
+    assert "run pixserve export" in text
+    assert "Traceback" not in text
+
+
+def test_a_stop_finishes_what_runs(tmp_path: Path, milvus_uri: str) -> None:
+    settings = gateway_settings(tmp_path, milvus_uri)
+    with running_gateway(settings) as gateway, httpx.Client(base_url=gateway.url) as client:
+        assert client.get("/v1/videos").status_code == 200
+        gateway.process.send_signal(signal.SIGTERM)
+        gateway.process.wait(STOP_S)
+    assert "Traceback" not in gateway.log.read_text()
+
+
+def test_a_new_video_is_read_before_it_is_analysed(http: httpx.Client, gateway: Gateway) -> None:
+    from gateway.catalogue import Catalogue
+
+    catalogue = Catalogue(gateway.settings.database_url)
+    catalogue.library.add(new_video("fresh"))
+    catalogue.close()
+    video = http.get("/v1/videos/fresh").json()
+    assert (video["state"], video["segments"]) == ("queued", 0)

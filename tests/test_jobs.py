@@ -1,0 +1,386 @@
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import cast
+
+import msgspec
+import numpy as np
+import pytest
+
+from ensembles.arrays import FloatArray
+from ensembles.bundle import Bundle
+from ensembles.chunk import ChunkEmbeddings, ChunkInput
+from gateway.doors import Doors, open_doors
+from gateway.errors import Unavailable
+from gateway.index import LEGS, VECTOR_LEGS
+from gateway.job_queue import ClaimedJob
+from gateway.library import NewVideo
+from gateway.milvus import Milvus
+from gateway.schemas import InvestmentRequest, VideoMetadata, VideoPatch
+from gateway.triton import Triton
+from ingest.depth import deeper
+from ingest.jobs import repair_copies, run
+from ingest.probe import probe
+from ingest.sandbox import SANDBOX
+from tests.gateways import BUNDLE, NOWHERE, gateway_settings
+from tests.media import make_sound, make_text_file, make_video
+
+pytestmark = pytest.mark.anyio
+
+SRT = b"1\n00:00:00,000 --> 00:00:02,000\nknead the sourdough well\n"
+
+
+class Embedder:
+    """Stands in for Triton: the same input gives the same unit vectors."""
+
+    def __init__(self, bundle: Bundle) -> None:
+        self._dims = bundle.dims
+        self.is_ready = True
+        self.calls = 0
+        self.before: Callable[[], None] = lambda: None
+
+    async def ready(self, *, timeout_s: float) -> bool:  # noqa: ARG002 (as Triton has it)
+        return self.is_ready
+
+    async def embed_video(
+        self,
+        chunk: ChunkInput,
+        *,
+        timeout_s: float,  # noqa: ARG002 (as Triton has it)
+    ) -> ChunkEmbeddings:
+        self.calls += 1
+        self.before()
+        await asyncio.sleep(0)
+        return ChunkEmbeddings(
+            frames=units(len(chunk.frame_indices), self._dims.vision, "frames"),
+            audio=units(len(chunk.audio_starts_s), self._dims.audio, "audio"),
+            text=np.concatenate(
+                [units(1, self._dims.sentence, text) for text in chunk.transcripts]
+            ),
+            fused=units(len(chunk.transcripts), self._dims.fused, "fused"),
+        )
+
+    async def close(self) -> None:
+        return
+
+
+def units(count: int, width: int, seed: str) -> FloatArray:
+    rng = np.random.default_rng(int(hashlib.sha256(seed.encode()).hexdigest()[:8], 16))
+    rows = rng.normal(size=(count, width)).astype(np.float32)
+    return cast("FloatArray", rows / np.linalg.norm(rows, axis=1, keepdims=True))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def sandbox() -> Iterator[None]:
+    yield
+    SANDBOX.close()
+
+
+@pytest.fixture
+async def doors(tmp_path: Path, milvus_uri: str) -> AsyncIterator[Doors]:
+    settings = gateway_settings(tmp_path, milvus_uri, job_lease_s=5.0, base_frames_per_s=1.0)
+    opened = open_doors(settings)
+    await opened.triton.close()
+    doors = replace(opened, triton=cast("Triton", Embedder(BUNDLE)))
+    await doors.milvus.ensure_collections(BUNDLE, timeout_s=10)
+    yield doors
+    await doors.close()
+
+
+def embedder(doors: Doors) -> Embedder:
+    return cast("Embedder", doors.triton)
+
+
+def add(doors: Doors, video_id: str, source: Path, **metadata: object) -> str:
+    """Put a video where an upload puts it; return its job."""
+    folder = doors.settings.videos_dir / video_id
+    folder.mkdir(parents=True)
+    shutil.copy(source, folder / f"source{source.suffix}")
+    (folder / "transcript.srt").write_bytes(SRT)
+    info = probe(source)
+    accepted = doors.catalogue.library.add(
+        NewVideo(
+            id=video_id,
+            content_sha256="0" * 64,
+            source_name=f"source{source.suffix}",
+            transcript_name="transcript.srt",
+            metadata=VideoMetadata(**metadata),  # type: ignore[arg-type]
+            duration_s=info.duration_s,
+            width=info.video.width if info.video else None,
+            height=info.video.height if info.video else None,
+            has_video=info.video is not None,
+            has_audio=info.audio is not None,
+        )
+    )
+    return accepted.job_id
+
+
+def claim(doors: Doors, lease_s: float = 60) -> ClaimedJob:
+    job = doors.catalogue.jobs.claim("test", lease_s=lease_s, max_attempts=3)
+    assert job is not None
+    return job
+
+
+async def counts(doors: Doors, video_id: str) -> dict[str, int]:
+    return {leg: await doors.milvus.count(BUNDLE, leg, video_id, timeout_s=10) for leg in LEGS}
+
+
+async def keyword_hits(doors: Doors, words: str) -> set[str]:
+    found = await doors.milvus.search_keyword(BUNDLE, words, k=50, expression="", timeout_s=10)
+    return {candidate.video_id for candidate in found}
+
+
+@pytest.fixture
+def video(tmp_path: Path) -> Path:
+    return make_video(tmp_path / "video.mp4", duration_s=6)
+
+
+async def test_an_ingest_makes_a_video_searchable(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "made", video, title="Bread", pix=5)
+
+    await run(doors, claim(doors))
+
+    told = doors.catalogue.library.video("made")
+    job = doors.catalogue.jobs.job(job_id)
+    assert (job.state, job.percent, job.error) == ("succeeded", 100, None)
+    assert (told.state, told.model_version) == ("ready", BUNDLE.id)
+    assert told.segments >= 2
+    assert {told.visual.state, told.audio.state, told.transcript.state} == {"ready"}
+    rows = await counts(doors, "made")
+    assert rows["visual"] == rows["sound"] == rows["fused"] == told.segments
+    assert rows["speech"] >= 1
+    assert "made" in await keyword_hits(doors, "sourdough")
+    assert (doors.settings.videos_dir / "made" / "tokens.npz").is_file()
+    assert doors.catalogue.pix_of(["made"]) == {"made": 5}
+
+
+async def test_an_ingest_done_again_gives_the_same_rows(doors: Doors, video: Path) -> None:
+    add(doors, "twice", video)
+    await run(doors, claim(doors))
+    first = doors.catalogue.analyses.segment_ids("twice"), await counts(doors, "twice")
+
+    with doors.catalogue._database.write() as connection:  # a crash just before the job's end
+        connection.exec_driver_sql(
+            "update jobs set state = 'running', worker = 'dead', lease_until_s = 0, attempts = 1"
+        )
+        connection.exec_driver_sql("update videos set state = 'processing'")
+    job = claim(doors)
+    assert job.attempts == 2
+    await run(doors, job)
+
+    assert first == (doors.catalogue.analyses.segment_ids("twice"), await counts(doors, "twice"))
+    assert doors.catalogue.library.video("twice").state == "ready"
+
+
+async def test_sound_alone_is_indexed_by_sound_and_words(doors: Doors, tmp_path: Path) -> None:
+    add(doors, "sound", make_sound(tmp_path / "a.m4a"))
+    await run(doors, claim(doors))
+
+    told = doors.catalogue.library.video("sound")
+    assert (told.visual.state, told.audio.state, told.transcript.state) == (
+        "absent",
+        "ready",
+        "ready",
+    )
+    rows = await counts(doors, "sound")
+    assert rows["visual"] == 0
+    assert rows["sound"] > 0
+
+
+async def test_a_file_that_cannot_be_decoded_leaves_nothing_but_the_reason(
+    doors: Doors, video: Path, tmp_path: Path
+) -> None:
+    job_id = add(doors, "refused", video)
+    folder = doors.settings.videos_dir / "refused"
+    shutil.copy(make_text_file(tmp_path / "text.mp4"), folder / "source.mp4")
+
+    await run(doors, claim(doors))
+
+    job, told = doors.catalogue.jobs.job(job_id), doors.catalogue.library.video("refused")
+    assert (job.state, told.state) == ("failed", "failed")
+    assert job.error == told.error
+    assert (told.error or "").startswith("not_media: ")
+    assert told.visual.state == "failed"
+    assert not folder.exists()
+    assert set((await counts(doors, "refused")).values()) == {0}
+
+
+async def test_without_triton_a_job_waits_and_no_try_is_counted(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "waits", video)
+    embedder(doors).is_ready = False
+
+    await run(doors, claim(doors))
+
+    job = doors.catalogue.jobs.job(job_id)
+    assert (job.state, job.attempts) == ("queued", 0)
+    assert job.stage == "waiting: triton is not ready"
+    assert embedder(doors).calls == 0
+
+
+async def test_without_milvus_a_job_waits(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "waits", video)
+    lost = replace(doors, milvus=Milvus(f"http://{NOWHERE}"))
+
+    await run(lost, claim(doors))
+    await lost.milvus.close()
+
+    job = doors.catalogue.jobs.job(job_id)
+    assert (job.state, job.attempts) == ("queued", 0)
+    assert job.stage.startswith("waiting: ")
+
+
+async def test_a_triton_that_dies_under_a_job_is_waited_for_and_the_job_resumed(
+    doors: Doors, video: Path
+) -> None:
+    add(doors, "resumed", video)
+
+    def die() -> None:
+        raise Unavailable("triton", "triton died")
+
+    embedder(doors).before = die
+    await run(doors, claim(doors))
+    assert doors.catalogue.library.video("resumed").state == "processing"
+
+    embedder(doors).before = lambda: None
+    with doors.catalogue._database.write() as connection:  # its rest is over
+        connection.exec_driver_sql("update jobs set run_at_s = 0")
+    await run(doors, claim(doors))
+    assert doors.catalogue.library.video("resumed").state == "ready"
+
+
+async def test_a_bug_is_tried_again_but_not_for_ever(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "buggy", video)
+
+    def bug() -> None:
+        raise RuntimeError("secret detail")
+
+    embedder(doors).before = bug
+    settings = msgspec.structs.replace(doors.settings, job_attempts=2)
+    doors = replace(doors, settings=settings)
+    await run(doors, claim(doors))
+    assert doors.catalogue.jobs.job(job_id).state == "queued"
+    with doors.catalogue._database.write() as connection:
+        connection.exec_driver_sql("update jobs set run_at_s = 0")
+    await run(doors, claim(doors))
+
+    job = doors.catalogue.jobs.job(job_id)
+    assert (job.state, job.attempts) == ("failed", 2)
+    assert "secret" not in (job.error or "")
+    assert doors.catalogue.library.video("buggy").state == "failed"
+
+
+async def test_a_worker_that_is_stopped_gives_its_job_back_at_once(
+    doors: Doors, video: Path
+) -> None:
+    job_id = add(doors, "stopped", video)
+    begun = asyncio.Event()
+    embedder(doors).before = begun.set
+    task = asyncio.create_task(run(doors, claim(doors)))
+    await asyncio.wait_for(begun.wait(), 30)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    job = doors.catalogue.jobs.job(job_id)
+    assert (job.state, job.stage, job.attempts) == ("queued", "interrupted", 0)
+    await run(doors, claim(doors))
+    assert doors.catalogue.library.video("stopped").state == "ready"
+
+
+async def test_a_deletion_stops_the_analysis_and_removes_all_of_it(
+    doors: Doors, video: Path
+) -> None:
+    job_id = add(doors, "deleted", video)
+    embedder(doors).before = lambda: doors.catalogue.library.begin_delete("deleted") and None
+
+    await run(doors, claim(doors))
+    assert doors.catalogue.jobs.job(job_id).state == "cancelled"
+
+    job = claim(doors)
+    assert job.kind == "delete"
+    await run(doors, job)
+    assert doors.catalogue.jobs.job(job.id).state == "succeeded"
+    assert doors.catalogue.library.known(["deleted"]) == set()
+    assert not (doors.settings.videos_dir / "deleted").exists()
+    assert set((await counts(doors, "deleted")).values()) == {0}
+
+
+async def test_a_deletion_waits_for_milvus_and_loses_nothing(doors: Doors, video: Path) -> None:
+    add(doors, "kept", video)
+    await run(doors, claim(doors))
+    doors.catalogue.library.begin_delete("kept")
+    lost = replace(doors, milvus=Milvus(f"http://{NOWHERE}"))
+
+    await run(lost, claim(doors))
+    await lost.milvus.close()
+
+    assert doors.catalogue.library.video("kept").state == "deleting"
+    with doors.catalogue._database.write() as connection:
+        connection.exec_driver_sql("update jobs set run_at_s = 0")
+    await run(doors, claim(doors))
+    assert doors.catalogue.library.known(["kept"]) == set()
+
+
+async def test_more_pix_looks_deeper_and_keeps_every_segment(doors: Doors, video: Path) -> None:
+    add(doors, "deep", video)
+    await run(doors, claim(doors))
+    before = doors.catalogue.analyses.segment_ids("deep")
+    buys = deeper(doors.settings)
+
+    nothing = doors.catalogue.ledger.invest("deep", InvestmentRequest(pix=1, key="a"), buys)
+    assert nothing.job_id is None
+    request = InvestmentRequest(pix=200, key="b")
+    job_id = doors.catalogue.ledger.invest("deep", request, buys).job_id
+    job = claim(doors)
+    assert (job.id, job.kind) == (job_id, "deepen")
+    assert doors.catalogue.pix_of(["deep"]) == {"deep": 201}  # searchable all the while
+    await run(doors, job)
+
+    after = doors.catalogue.analyses.segment_ids("deep")
+    assert before <= after
+    assert doors.catalogue.analyses.record("deep").analysed_pix == 201
+    assert (await counts(doors, "deep"))["visual"] == len(after)
+    assert doors.catalogue.ledger.deepen("deep", buys) is None
+
+
+async def test_pix_that_comes_while_a_job_runs_is_looked_at_after_it(
+    doors: Doors, video: Path
+) -> None:
+    add(doors, "late", video)
+    request = InvestmentRequest(pix=100, key="late")
+    embedder(doors).before = lambda: (
+        doors.catalogue.ledger.invest("late", request, deeper(doors.settings)) and None
+    )
+    await run(doors, claim(doors))
+
+    job = claim(doors)
+    assert (job.kind, job.video_id) == ("deepen", "late")
+
+
+async def test_metadata_that_changes_under_a_job_reaches_the_index(
+    doors: Doors, video: Path
+) -> None:
+    add(doors, "renamed", video, title="before")
+    change = VideoPatch(title="zeppelin")
+    embedder(doors).before = lambda: doors.catalogue.library.patch("renamed", change) and None
+    await run(doors, claim(doors))
+    assert "renamed" not in await keyword_hits(doors, "zeppelin")
+
+    await repair_copies(doors, 10)
+
+    assert "renamed" in await keyword_hits(doors, "zeppelin")
+    assert doors.catalogue.analyses.outdated(10) == ()
+
+
+async def test_a_file_that_is_gone_fails_with_what_to_do(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "gone", video)
+    (doors.settings.videos_dir / "gone" / "source.mp4").unlink()
+    await run(doors, claim(doors))
+    assert "upload it again" in (doors.catalogue.jobs.job(job_id).error or "")
+
+
+def test_vector_legs_are_what_a_deletion_verifies() -> None:
+    assert set(VECTOR_LEGS) < set(LEGS)

@@ -1,0 +1,129 @@
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from gateway.catalogue import Catalogue
+from gateway.settings import Settings
+from tests.catalogues import new_video
+from tests.gateways import NOWHERE, add_searchable, gateway_settings, start
+from tests.media import make_video
+
+
+@contextmanager
+def running_worker(settings: Settings) -> Iterator["subprocess.Popen[bytes]"]:
+    mark = settings.data_path / "run" / "worker.ready"
+    log = settings.data_path / "worker.log"
+    with log.open("ab") as output, start(settings, "ingest.worker", output) as process:
+        try:
+            until(mark.exists, 30)
+            yield process
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, milvus_uri: str) -> Settings:
+    return gateway_settings(tmp_path, milvus_uri, job_lease_s=1.0)
+
+
+@pytest.fixture
+def catalogue(settings: Settings) -> Iterator[Catalogue]:
+    catalogue = Catalogue(settings.database_url)
+    yield catalogue
+    catalogue.close()
+
+
+def until(condition: Callable[[], object], timeout_s: float = 10.0) -> float:
+    begin = time.monotonic()
+    while not condition():
+        assert time.monotonic() - begin < timeout_s
+        time.sleep(0.01)
+    return time.monotonic() - begin
+
+
+def test_the_worker_does_new_jobs_at_once_at_low_priority_and_ends_when_told(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    add_searchable(settings, "doomed", ["some words"])
+    mark = settings.data_path / "run" / "worker.ready"
+    with running_worker(settings) as process:
+        assert os.getpriority(os.PRIO_PROCESS, process.pid) >= 10
+        assert mark.read_text() == f"{process.pid}\n"
+        time.sleep(0.3)  # idle
+        job = catalogue.library.begin_delete("doomed")
+        waited_s = until(lambda: catalogue.jobs.job(job.id).state != "queued", 5)
+        assert waited_s < 0.5
+        until(lambda: catalogue.jobs.job(job.id).state == "succeeded", 5)
+        assert catalogue.library.known(["doomed"]) == set()
+
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+        assert not mark.exists()
+
+
+def test_an_idle_worker_hardly_uses_the_processor(settings: Settings) -> None:
+    with running_worker(settings) as process:
+        time.sleep(0.5)
+        before_s = cpu_s(process.pid)
+        time.sleep(2)
+        assert cpu_s(process.pid) - before_s < 0.2
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def test_without_triton_a_job_stays_queued_and_says_why(
+    settings: Settings, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    folder = settings.videos_dir / "waiting"
+    folder.mkdir(parents=True)
+    shutil.copy(make_video(tmp_path / "v.mp4", duration_s=2), folder / "source.mp4")
+    with running_worker(settings):
+        accepted = catalogue.library.add(new_video("waiting"))
+        until(lambda: "triton" in catalogue.jobs.job(accepted.job_id).stage)
+        assert catalogue.jobs.job(accepted.job_id).attempts == 0
+        assert catalogue.library.video("waiting").state in ("queued", "processing")
+
+
+def test_a_job_of_a_killed_worker_is_done_by_the_next_one(
+    settings: Settings, catalogue: Catalogue
+) -> None:
+    add_searchable(settings, "doomed", ["some words"])
+    job = catalogue.library.begin_delete("doomed")
+    dead = catalogue.jobs.claim("killed", lease_s=1.0, max_attempts=5)
+    assert dead is not None
+    with running_worker(settings):
+        until(lambda: catalogue.jobs.job(job.id).state == "succeeded", 10)
+    assert catalogue.jobs.job(job.id).attempts == 2
+
+
+def test_without_milvus_the_worker_runs_and_waits(tmp_path: Path) -> None:
+    settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
+    catalogue = Catalogue(settings.database_url)
+    catalogue.library.add(new_video("v"))
+    job = catalogue.library.begin_delete("v")
+    with running_worker(settings) as process:
+        until(lambda: catalogue.jobs.job(job.id).stage.startswith("waiting"))
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    assert catalogue.library.video("v").state == "deleting"
+    catalogue.close()
+
+
+def test_without_a_bundle_the_worker_says_what_to_do(tmp_path: Path) -> None:
+    settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
+    (tmp_path / "models/gateway/bundles/1/bundle.json").unlink()
+    with start(settings, "ingest.worker", subprocess.PIPE) as process:
+        text = process.communicate(timeout=30)[0].decode()
+    assert process.returncode == 1
+    assert "run pixserve export" in text
+    assert "Traceback" not in text
