@@ -22,6 +22,7 @@ from ingest.container import (
     VideoPacket,
     audio_stream,
     open_media,
+    start_s,
     video_stream,
 )
 from ingest.sounds import near
@@ -49,33 +50,34 @@ def cut_inside(source: Source, arguments: bytes) -> Result:
         wanted among the file's frames, ABSENT where it is not in the source.
     """
     cut = msgspec.msgpack.decode(arguments, type=Cut)
+    sought = _copied(source, cut, cut.begin_s - SEEK_MARGIN_S)
+    return sought or cast(Result, _copied(source, cut, None))
+
+
+def _copied(source: Source, cut: Cut, from_s: float | None) -> Result | None:
+    """Copy what is wanted, read from a time or from the start.
+
+    Returns:
+        None where a seek landed after what is wanted.
+    """
     with open_media(source, SOUND_CONTAINERS) as container:
         video = video_stream(container) if cut.runs else None
         audio = audio_stream(container) if cut.windows_s else None
-        pictures, sounds = _collect(container, video, audio, cut)
+        if from_s is not None and from_s > start_s(container):
+            container.seek(int(from_s * av.time_base))
+        else:  # no seek: one to the start can lose packets before 0, of encoders' delay
+            from_s = None
+        pictures, sounds, complete = _read(container, video, audio, cut)
+        if from_s is not None and not complete:
+            return None
         packets: list[AnyPacket] = [*pictures, *sounds]
         times_s = [float(cast(int, p.pts) * p.time_base) for p in packets]
-        origin_s = np.floor(min(times_s, default=0.0) / CLOCK_S) * CLOCK_S
+        origin_s = float(np.floor(min(times_s, default=0.0) / CLOCK_S) * CLOCK_S)
         shown = sorted({cast(int, packet.pts) for packet in pictures})
         data = _write(video, audio, pictures, sounds, origin_s)
     index_of = {tick: index for index, tick in enumerate(shown)}
     indices = np.array([index_of.get(tick, ABSENT) for tick in cut.frames], np.int32)
-    return Result(float(origin_s), (np.frombuffer(data, np.uint8), indices))
-
-
-def _collect(
-    container: InputContainer, video: VideoStream | None, audio: AudioStream | None, cut: Cut
-) -> tuple[list[VideoPacket], list[AudioPacket]]:
-    """Read the packets wanted, from where a seek lands; from the start where that was too late."""
-    begin_s = cut.begin_s - SEEK_MARGIN_S
-    if begin_s > 0:
-        container.seek(int(begin_s * av.time_base))
-        pictures, sounds, complete = _read(container, video, audio, cut)
-        if complete:
-            return pictures, sounds
-    container.seek(0)
-    pictures, sounds, _ = _read(container, video, audio, cut)
-    return pictures, sounds
+    return Result(origin_s, (np.frombuffer(data, np.uint8), indices))
 
 
 def _read(

@@ -152,13 +152,12 @@ def place_cuts(looks: Looks, packets: PacketIndex) -> tuple[list[float], list[Do
         if not placed and (bits[i] > HASH_STRONG or recoloured[i] > COLOUR_CUT):
             doubts.append(Doubt(first, last, int(bits[i])))
         cuts.extend(placed)
-    # No keyframe follows the last one to compare with: sizes alone decide, unless it comes long
-    # before the end.
+    # No keyframe follows the last one to compare with: sizes alone decide, with a look where much
+    # follows.
     first, last = int(looks.ticks[-1]), int(packets.ticks.max())
-    placed = spikes(packets, first, last + 1)
-    if not placed and np.count_nonzero(packets.ticks > first) > LONG_TAIL:
+    cuts.extend(spikes(packets, first, last + 1))
+    if np.count_nonzero(packets.ticks > first) > LONG_TAIL:
         doubts.append(Doubt(first, last, HASH_STRONG))
-    cuts.extend(placed)
     return cuts, doubts
 
 

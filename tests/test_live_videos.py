@@ -72,7 +72,7 @@ def test_a_video_without_sound_is_indexed_by_its_picture(demo, client, tmp_path)
         (".mp4", "libx264", "aac"),
         (".mov", "libx265", "aac"),
         (".webm", "libvpx-vp9", "libopus"),
-        (".webm", "libvpx", "libvorbis"),
+        (".webm", "libvpx", "libopus"),
         (".webm", "libsvtav1", "libopus"),
         (".mkv", "libx264", "aac"),
     ],

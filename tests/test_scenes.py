@@ -1,4 +1,5 @@
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -92,7 +93,7 @@ def test_scenes_fill_the_video_without_gaps(tmp_path: Path) -> None:
     scenes = keyframe_scenes(path, info, read_packets(path, info))
     assert scenes[0].start_s == 0
     assert scenes[-1].end_s == info.duration_s
-    for before, after in zip(scenes, scenes[1:], strict=False):
+    for before, after in pairwise(scenes):
         assert before.end_s == after.start_s
 
 
@@ -161,9 +162,8 @@ def test_movement_that_turns_bits_all_the_time_is_no_cut() -> None:
 
 
 def test_a_gradual_change_is_a_cut_only_where_sound_sets_in() -> None:
-    looks = looks_of(
-        [0] * 10 + [8] * 5 + [0] * 10, [0.0] * 10 + [0.03, 0.03, 0.05, 0.03, 0.03] + [0.0] * 10
-    )
+    changes = [0.0] * 10 + [0.03, 0.03, 0.05, 0.03, 0.03] + [0.0] * 10
+    looks = looks_of([0] * 10 + [8] * 5 + [0] * 10, changes)
     colours = np.zeros((25, 64), np.float32)
     fade = np.clip((np.arange(25) - 9) / 5, 0, 1)
     colours[:, 0], colours[:, 1] = 1 - fade, fade

@@ -18,6 +18,11 @@ from ingest.transcripts import (
 from tests.media import Cue as Line
 from tests.media import make_video
 
+# Enough of them for their encoding to be told.
+WORDS_IN_FRENCH = (
+    "Où est le café du garçon ? Il est déjà fermé, à côté de l'hôtel, près de la forêt. "
+    "La crème brûlée était très bonne, et le maître d'hôtel l'a préférée à la tarte aux pêches."
+)
 SPANS = ((0.0, 5.0), (5.0, 10.0), (10.0, 15.0))
 
 
@@ -41,7 +46,7 @@ def test_webvtt_is_read_with_settings_tags_and_notes() -> None:
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
 def test_common_encodings_are_read(encoding: str) -> None:
-    words = "Žluťoučký kůň" if encoding != "cp1252" else "Où est le café du garçon, déjà fermé"
+    words = "Žluťoučký kůň" if encoding != "cp1252" else WORDS_IN_FRENCH
     data = srt(("00:00:00,000", "00:00:01,000", words)).decode().encode(encoding)
     assert read_sidecar(data, "a.srt")[0].text == words
 
