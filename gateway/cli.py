@@ -6,8 +6,8 @@ import typer
 
 import deploy.cli
 import export.cli
-import gateway.cli_search
-import gateway.cli_videos
+import gateway.commands.search
+import gateway.commands.videos
 import loadtest.cli
 from gateway.errors import PixserveError
 
@@ -18,7 +18,8 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-for part in (deploy.cli, gateway.cli_videos, gateway.cli_search, export.cli, loadtest.cli):
+PARTS = (deploy.cli, gateway.commands.videos, gateway.commands.search, export.cli, loadtest.cli)
+for part in PARTS:
     part.register(app)
 
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle, list_bundles
-from gateway.cache import Cache
-from gateway.catalogue import Catalogue
+from gateway.catalogue.catalogue import Catalogue
 from gateway.errors import ConfigurationError
-from gateway.milvus import Milvus
+from gateway.index.milvus import Milvus
+from gateway.search.cache import Cache
 from gateway.settings import Settings
 from gateway.threads import Threads
 from gateway.triton import Triton

@@ -5,10 +5,10 @@ import sys
 import uvicorn
 import uvloop
 
-from gateway.app import create_app
+from gateway.api.app import create_app
+from gateway.api.logs import log_to_stderr
 from gateway.doors import open_doors
 from gateway.errors import PixserveError
-from gateway.logs import log_to_stderr
 from gateway.settings import Settings, settings_from_environment
 
 GRACE_S = 10  # for requests that run when the process is told to stop

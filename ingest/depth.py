@@ -1,6 +1,6 @@
 """Whether more PIX buys a deeper look at a video."""
 
-from gateway.ledger import Deeper
+from gateway.catalogue.ledger import Deeper
 from gateway.settings import Settings
 from ingest.budget import base_frames, paid_frames
 

@@ -64,7 +64,7 @@ def _rows(video_id: str, chunk: Chunk, found: ChunkEmbeddings) -> tuple[SegmentR
         text = wanted.transcripts[position]
         visual = _mean(found.frames, wanted.frame_segments, wanted.frame_weights, position)
         sound = _mean(found.audio, wanted.audio_segments, wanted.audio_weights, position)
-        has_tokens = bool(text) or visual is not None or sound is not None
+        fused = found.fused[position]
         rows.append(
             SegmentRow(
                 segment_id=segment_id(video_id, segment.start_s),
@@ -79,7 +79,7 @@ def _rows(video_id: str, chunk: Chunk, found: ChunkEmbeddings) -> tuple[SegmentR
                 visual=visual,
                 speech=found.text[position] if text else None,
                 sound=sound,
-                fused=found.fused[position] if has_tokens else None,
+                fused=fused if fused.any() else None,  # zeros: nothing to fuse
             )
         )
     return tuple(rows)

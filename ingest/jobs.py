@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
-from gateway.analyses import (
+from gateway.api.copies import copy_metadata
+from gateway.catalogue.analyses import (
     Findings,
     Modalities,
     SceneRecord,
     SegmentRecord,
     VideoRecord,
 )
-from gateway.copies import copy_metadata
+from gateway.catalogue.job_queue import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import (
     Conflict,
@@ -29,8 +30,7 @@ from gateway.errors import (
     StorageFull,
     Unavailable,
 )
-from gateway.index import VECTOR_LEGS, IndexRow
-from gateway.job_queue import ClaimedJob
+from gateway.index.rows import VECTOR_LEGS, IndexRow
 from gateway.schemas import Modality
 from ingest.depth import deeper
 from ingest.lease import Lease

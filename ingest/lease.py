@@ -3,9 +3,9 @@
 import asyncio
 import logging
 
+from gateway.catalogue.job_queue import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import PixserveError
-from gateway.job_queue import ClaimedJob
 
 TELL_S = 0.5  # progress reaches the catalogue this often at most
 RENEW_SHARE = 0.3  # of the lease is over when it is prolonged

@@ -73,11 +73,12 @@ def _copied(source: Source, cut: Cut, from_s: float | None) -> Result | None:
         packets: list[AnyPacket] = [*pictures, *sounds]
         times_s = [float(cast(int, p.pts) * p.time_base) for p in packets]
         origin_s = float(np.floor(min(times_s, default=0.0) / CLOCK_S) * CLOCK_S)
-        shown = sorted({cast(int, packet.pts) for packet in pictures})
+        new_ticks = {cast(int, p.pts): _clock(p.pts, p.time_base, origin_s) for p in pictures}
         data = _write(video, audio, pictures, sounds, origin_s)
-    index_of = {tick: index for index, tick in enumerate(shown)}
-    indices = np.array([index_of.get(tick, ABSENT) for tick in cut.frames], np.int32)
-    return Result(origin_s, (np.frombuffer(data, np.uint8), indices))
+    index_of = {tick: index for index, tick in enumerate(_shown(data) if pictures else ())}
+    indices = [index_of.get(new_ticks.get(tick, ABSENT), ABSENT) for tick in cut.frames]
+    arrays = (np.frombuffer(data, np.uint8), np.array(indices, np.int32))
+    return Result(origin_s, arrays)
 
 
 def _read(
@@ -155,10 +156,23 @@ def _retime(packets: Sequence[AnyPacket], origin_s: float) -> None:
     """
     earliest: int | None = None
     for packet in reversed(packets):
-        shown_s = float(cast(int, packet.pts) * packet.time_base) - origin_s
-        length_s = float((packet.duration or 0) * packet.time_base)
+        shown = _clock(packet.pts, packet.time_base, origin_s)
+        length = _clock(packet.duration, packet.time_base, 0.0)
+        earliest = shown if earliest is None else min(earliest, shown)
         packet.time_base = CLOCK
-        packet.pts = round(shown_s / CLOCK_S)
-        packet.duration = round(length_s / CLOCK_S)
-        earliest = packet.pts if earliest is None else min(earliest, packet.pts)
-        packet.dts = earliest
+        packet.pts, packet.dts, packet.duration = shown, earliest, length
+
+
+def _shown(data: bytes) -> list[int]:
+    """Return the presentation times that a decoder of a chunk will see, ascending.
+
+    Read back, because the writer leaves out packets that it finds damaged.
+    """
+    with av.open(BytesIO(data), "r", format="matroska") as written:
+        packets = written.demux(written.streams.video[0])
+        return sorted({packet.pts for packet in packets if packet.size and packet.pts is not None})
+
+
+def _clock(ticks: int | None, tick_s: Fraction, origin_s: float) -> int:
+    """Return a time on Matroska's clock with another origin."""
+    return round((float((ticks or 0) * tick_s) - origin_s) / CLOCK_S)

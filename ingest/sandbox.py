@@ -10,7 +10,7 @@ garbage, the caller gets a `MediaRefused` or a `MediaLimitExceeded` that names t
 One sandbox serves a whole process: calls from many threads run side by side.
 """
 
-import logging
+import atexit
 import math
 import os
 import signal
@@ -22,33 +22,23 @@ import threading
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn, TypeVar
+from typing import TypeVar
 
 import msgspec
-import numpy as np
-from numpy.typing import NDArray
 
 from gateway.errors import (
     ConfigurationError,
-    InvalidRequest,
     MediaLimitExceeded,
     MediaRefused,
     Unavailable,
 )
 from ingest.calls import (
-    ARRAY_DTYPES,
-    HEAD_LENGTH_BYTES,
     MAX_CALL_BYTES,
-    MAX_HEAD_BYTES,
-    ArrayShape,
     Call,
     Enforced,
-    Failure,
     FunctionName,
-    Head,
 )
-
-log = logging.getLogger(__name__)
+from ingest.replies import Reply, read_reply
 
 MAX_CHILDREN = 16  # calls of one process at the same time; further ones wait for a place
 START_S = 30.0  # for the process that forks to load its libraries
@@ -65,21 +55,6 @@ class Limits:
     memory_bytes: int = 2 * 1024**3  # address space beyond what the libraries have mapped
     reply_bytes: int = 512 * 1024**2
     open_files: int = 16
-
-
-@dataclass(frozen=True)
-class Reply:
-    """What a decoding function returned."""
-
-    value: msgspec.Raw
-    arrays: tuple[NDArray[np.generic], ...]
-
-    def value_as(self, kind: type[T]) -> T:
-        """Return the value as a struct; raises `MediaRefused` where it is not one."""
-        try:
-            return msgspec.msgpack.decode(self.value, type=kind)
-        except msgspec.MsgspecError as error:
-            raise _garbage(str(error)) from error
 
 
 class Sandbox:
@@ -124,7 +99,7 @@ class Sandbox:
             )
             wait_status = self._call(_call_of(function, limits), files, limits, stack)
             _check_end(wait_status, limits)
-            return _read(files[2])
+            return read_reply(files[2])
 
     def enforced(self) -> Enforced:
         """Return what the machine let the sandbox give up; starts it where it has not run."""
@@ -175,6 +150,7 @@ class Sandbox:
 
 
 SANDBOX = Sandbox()
+atexit.register(SANDBOX.close)
 
 
 def run_limited(
@@ -307,70 +283,6 @@ def _check_end(wait_status: int, limits: Limits) -> None:
         raise MediaRefused("decoder_crashed", f"the decoder crashed on this file ({name})")
     if os.waitstatus_to_exitcode(wait_status) != 0:
         raise MediaRefused("decoder_crashed", "the decoder ended without a reply")
-
-
-def _read(fd: int) -> Reply:
-    """Read and check a reply; raises what its failure says."""
-    size = os.fstat(fd).st_size
-    head_bytes = int.from_bytes(_pread(fd, HEAD_LENGTH_BYTES, 0), "little")
-    if head_bytes > min(MAX_HEAD_BYTES, size - HEAD_LENGTH_BYTES):
-        raise _garbage(f"a head of {head_bytes} bytes in a reply of {size}")
-    try:
-        head = msgspec.msgpack.decode(_pread(fd, head_bytes, HEAD_LENGTH_BYTES), type=Head)
-    except msgspec.MsgspecError as error:
-        raise _garbage(str(error)) from error
-    if head.failure is not None:
-        _raise(head.failure)
-    at = HEAD_LENGTH_BYTES + head_bytes
-    arrays = []
-    for expected in head.arrays:
-        array = _read_array(fd, expected, at, size)
-        arrays.append(array)
-        at += array.nbytes
-    return Reply(head.value, tuple(arrays))
-
-
-def _read_array(fd: int, expected: ArrayShape, at: int, size: int) -> NDArray[np.generic]:
-    """Read one array of a reply that is `size` bytes long, from `at`."""
-    if expected.dtype not in ARRAY_DTYPES or any(length < 0 for length in expected.shape):
-        raise _garbage(f"an array of {expected.dtype} {expected.shape}")
-    nbytes = math.prod(expected.shape) * np.dtype(expected.dtype).itemsize
-    if nbytes > size - at:
-        raise _garbage(f"an array of {nbytes} bytes, {size - at} are there")
-    array = np.empty(expected.shape, expected.dtype)
-    left = memoryview(array.reshape(-1).view(np.uint8).data)
-    while left:
-        count = os.preadv(fd, [left], at)
-        if count == 0:
-            raise _garbage("it was cut short")
-        left, at = left[count:], at + count
-    return array
-
-
-def _pread(fd: int, count: int, at: int) -> bytes:
-    data = os.pread(fd, count, at)
-    if len(data) != count:
-        raise _garbage(f"{len(data)} bytes where {count} were expected")
-    return data
-
-
-def _raise(failure: Failure) -> NoReturn:
-    """Raise the error that a child met."""
-    match failure.kind:
-        case "refused":
-            raise MediaRefused(failure.reason, failure.message)
-        case "limit":
-            raise MediaLimitExceeded(failure.reason, failure.message)
-        case "invalid":
-            raise InvalidRequest(failure.message)
-        case _:
-            log.warning("decoder failed: %s", failure.message)
-            raise MediaRefused("decoder_failed", "the decoder failed on this file")
-
-
-def _garbage(detail: str) -> MediaRefused:
-    log.warning("decoder reply is garbage: %s", detail)
-    return MediaRefused("decoder_crashed", "the decoder's reply makes no sense")
 
 
 def _lost() -> Unavailable:

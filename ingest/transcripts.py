@@ -36,6 +36,8 @@ MAX_CUE_CHARS = 2_000  # of one cue; what comes after is left out
 MAX_SENTENCE_S = 10.0  # a sentence that goes on longer is parted between two cues
 PAUSE_S = 1.0  # of silence that ends a sentence without a full stop
 
+USUAL = "cp1252"  # the encoding of most subtitles that are not in Unicode …
+USUAL_CHAOS = 0.05  # … taken where it is nearly as plausible as the best one
 ROLLING_S = 0.1  # between cues where the second may repeat the first one's last line
 
 # Hours may be missing; SubRip has a comma, WebVTT a full stop before the milliseconds.
@@ -206,10 +208,12 @@ def _decode(data: bytes, shown: str) -> str:
     try:
         return data.decode(encoding)
     except UnicodeDecodeError:
-        best = from_bytes(data).best()
+        found = from_bytes(data)
+    best = found.best()
     if best is None:
         raise InvalidRequest(f"{shown} is not text: send SubRip or WebVTT, best in UTF-8")
-    return str(best)
+    usual = (m for m in found if m.encoding == USUAL and m.chaos <= best.chaos + USUAL_CHAOS)
+    return str(next(usual, best))
 
 
 def _check_lines(text: str, shown: str) -> None:

@@ -10,10 +10,10 @@ import sys
 
 import uvloop
 
+from gateway.api.logs import log_to_stderr
+from gateway.catalogue.job_queue import ClaimedJob
 from gateway.doors import Doors, open_doors
 from gateway.errors import PixserveError
-from gateway.job_queue import ClaimedJob
-from gateway.logs import log_to_stderr
 from gateway.settings import Settings, settings_from_environment
 from ingest.jobs import repair_copies, run
 from ingest.sandbox import SANDBOX

@@ -12,11 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from gateway import tables
-from gateway.analyses import Findings, Modalities, SceneRecord, SegmentRecord
-from gateway.catalogue import Catalogue
-from gateway.database import Database
-from gateway.library import NewVideo
+from gateway.catalogue.analyses import Findings, Modalities, SceneRecord, SegmentRecord
+from gateway.catalogue.catalogue import Catalogue, tables
+from gateway.catalogue.database import Database
+from gateway.catalogue.library import NewVideo
 from gateway.schemas import Modality, VideoMetadata
 
 READY = Modality(percent=100, state="ready")

@@ -8,11 +8,11 @@ from typing import cast
 import msgspec
 
 from ensembles.bundle import Bundle
-from gateway.cache import Cache
-from gateway.catalogue import Catalogue
+from gateway.catalogue.catalogue import Catalogue
 from gateway.doors import Doors
-from gateway.index import IndexRow
-from gateway.milvus import Milvus
+from gateway.index.milvus import Milvus
+from gateway.index.rows import IndexRow
+from gateway.search.cache import Cache
 from gateway.settings import Settings
 from gateway.threads import Threads
 from gateway.triton import Triton

@@ -18,9 +18,9 @@ import numpy as np
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Band, Bundle, Capabilities, bundle_folder
 from ensembles.contracts import Dimensions
-from gateway.catalogue import Catalogue
-from gateway.index import IndexRow
-from gateway.milvus import Milvus
+from gateway.catalogue.catalogue import Catalogue
+from gateway.index.milvus import Milvus
+from gateway.index.rows import IndexRow
 from gateway.settings import Settings, settings_to_environment
 from tests.catalogues import findings, new_video
 from tests.conftest import free_port

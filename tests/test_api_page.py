@@ -1,10 +1,10 @@
 from html.parser import HTMLParser
 
-from gateway.api_page import render
-from gateway.decoding import Query
-from gateway.openapi import Operation, document
+from gateway.api.api_page import render
+from gateway.api.decoding import Query
+from gateway.api.openapi import Operation, document
+from gateway.api.service import Endpoint
 from gateway.schemas import InvestmentRequest, SearchRequest, Video, VideoMetadata
-from gateway.service import Endpoint
 
 HOSTILE = '<script>alert("x")</script>'
 

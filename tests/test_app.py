@@ -10,8 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from gateway.app import ROUTES
-from gateway.service import endpoint_of
+from gateway.api.app import ROUTES
+from gateway.api.service import endpoint_of
 from tests.catalogues import new_video
 from tests.conftest import start_milvus
 from tests.gateways import (
@@ -324,7 +324,7 @@ def test_a_stop_finishes_what_runs(tmp_path: Path, milvus_uri: str) -> None:
 
 
 def test_a_new_video_is_read_before_it_is_analysed(http: httpx.Client, gateway: Gateway) -> None:
-    from gateway.catalogue import Catalogue
+    from gateway.catalogue.catalogue import Catalogue
 
     catalogue = Catalogue(gateway.settings.database_url)
     catalogue.library.add(new_video("fresh"))

@@ -1,7 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.cache import Cache
+from gateway.search.cache import Cache
 
 
 def test_what_was_used_last_is_kept() -> None:

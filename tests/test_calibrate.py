@@ -3,9 +3,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ensembles.bundle import Band
-from gateway.calibrate import calibrate, relevance
 from gateway.errors import ConfigurationError
-from gateway.index import Candidate
+from gateway.index.rows import Candidate
+from gateway.search.calibrate import calibrate, relevance
 
 floats = st.floats(-100, 100)
 

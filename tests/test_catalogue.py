@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue.catalogue import Catalogue
 from gateway.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
 from gateway.schemas import InvestmentRequest, Modality, VideoPatch
 from tests.catalogues import DATABASES, empty_catalogue, findings, new_video, postgresql

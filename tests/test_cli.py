@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalogue import Catalogue
-from gateway.terminal import clock, shown
+from gateway.catalogue.catalogue import Catalogue
+from gateway.commands.terminal import clock, shown
 from tests.catalogues import findings
 from tests.gateways import (
     NOWHERE,

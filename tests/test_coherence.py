@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.coherence import NEIGHBOUR_MS, coherence
-from gateway.fuse import Fused
+from gateway.search.coherence import NEIGHBOUR_MS, coherence
+from gateway.search.fuse import Fused
 
 
 def segment(start_ms: int, fusion: float, video_id: str = "v") -> Fused:

@@ -1,6 +1,6 @@
 import pytest
 
-from gateway.decoding import Query, checked_id, decode_json, decode_query
+from gateway.api.decoding import Query, checked_id, decode_json, decode_query
 from gateway.errors import InvalidRequest
 from gateway.schemas import Filters, InvestmentRequest, LegWeights, SearchRequest
 

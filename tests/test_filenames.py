@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.filenames import MEDIA_SUFFIXES, safe_suffix
+from gateway.api.filenames import MEDIA_SUFFIXES, safe_suffix
 
 
 @pytest.mark.parametrize(

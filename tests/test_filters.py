@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from ensembles.bundle import Bundle
 from gateway.errors import InvalidRequest
-from gateway.filters import MAX_FILTER_VIDEOS, expression, quoted
-from gateway.index import IndexRow
-from gateway.milvus import Milvus
+from gateway.index.milvus import Milvus
+from gateway.index.rows import IndexRow
 from gateway.schemas import Filters
+from gateway.search.filters import MAX_FILTER_VIDEOS, expression, quoted
 from tests.conftest import make_bundle
 
 T = 10.0

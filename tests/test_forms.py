@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api.forms import MemoryField, is_multipart, read_form
 from gateway.errors import InvalidRequest, TooLarge
-from gateway.forms import MemoryField, is_multipart, read_form
 
 pytestmark = pytest.mark.anyio
 

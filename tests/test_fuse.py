@@ -5,10 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.calibrate import Match
-from gateway.fuse import MODES, SPLITS, fuse, fusion_of, leg_weights
-from gateway.index import LEGS
+from gateway.index.rows import LEGS
 from gateway.schemas import LegName, LegWeights, Mode
+from gateway.search.calibrate import Match
+from gateway.search.fuse import MODES, SPLITS, fuse, fusion_of, leg_weights
 
 legs = st.sets(st.sampled_from(LEGS), min_size=1)
 modes = st.sampled_from(sorted(MODES))

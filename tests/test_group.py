@@ -1,6 +1,6 @@
-from gateway.fuse import Fused
-from gateway.group import MAX_MOMENTS, group
-from gateway.rerank import PixLaw, Scored, rerank
+from gateway.search.fuse import Fused
+from gateway.search.group import MAX_MOMENTS, group
+from gateway.search.rerank import PixLaw, Scored, rerank
 
 RANKED: tuple[Scored, ...] = rerank(
     [Fused("a-1", "a", (), 0.5), Fused("b-1", "b", (), 0.9), Fused("a-2", "a", (), 0.7)],

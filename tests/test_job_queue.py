@@ -6,9 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.job_queue import BACKOFF_MAX_S, ClaimedJob, backoff_s
 from gateway.errors import NotFound
-from gateway.job_queue import BACKOFF_MAX_S, ClaimedJob, backoff_s
 from tests.catalogues import DATABASES, empty_catalogue, new_video, postgresql
 from tests.conftest import free_port
 

@@ -13,12 +13,12 @@ import pytest
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
 from ensembles.chunk import ChunkEmbeddings, ChunkInput
+from gateway.catalogue.job_queue import ClaimedJob
+from gateway.catalogue.library import NewVideo
 from gateway.doors import Doors, open_doors
 from gateway.errors import Unavailable
-from gateway.index import LEGS, VECTOR_LEGS
-from gateway.job_queue import ClaimedJob
-from gateway.library import NewVideo
-from gateway.milvus import Milvus
+from gateway.index.milvus import Milvus
+from gateway.index.rows import LEGS, VECTOR_LEGS
 from gateway.schemas import InvestmentRequest, VideoMetadata, VideoPatch
 from gateway.triton import Triton
 from ingest.depth import deeper

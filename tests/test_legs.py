@@ -18,11 +18,11 @@ from gateway.errors import (
     PixserveError,
     Unavailable,
 )
-from gateway.legs import Found, plan_legs, run_legs
-from gateway.milvus import Milvus
-from gateway.milvus_schema import Engine
-from gateway.query import Query
+from gateway.index.milvus import Milvus
+from gateway.index.schema import Engine
 from gateway.schemas import LegWeights
+from gateway.search.legs import Found, plan_legs, run_legs
+from gateway.search.query import Query
 from gateway.triton import Triton
 from tests.conftest import free_port
 from tests.corpora import add_video, opened_doors, picture

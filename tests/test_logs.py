@@ -4,7 +4,7 @@ import logging
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.logs import JsonLines, current_request_id
+from gateway.api.logs import JsonLines, current_request_id
 
 
 def formatted(message: str, **extra: object) -> str:

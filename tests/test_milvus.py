@@ -24,12 +24,12 @@ from gateway.errors import (
     Unavailable,
     Unsupported,
 )
-from gateway.filters import equals
-from gateway.index import IndexRow, VideoFields
-from gateway.milvus import MAX_ROWS_PER_CALL, Milvus
-from gateway.milvus_calls import CollectionMissing, rpc_error, status_error
-from gateway.milvus_schema import Engine, collection_name, dimension, engine
+from gateway.index.calls import CollectionMissing, rpc_error, status_error
+from gateway.index.milvus import MAX_ROWS_PER_CALL, Milvus
+from gateway.index.rows import IndexRow, VideoFields
+from gateway.index.schema import Engine, collection_name, dimension, engine
 from gateway.schemas import LegName
+from gateway.search.filters import equals
 from tests.conftest import free_port, start_milvus
 
 pytestmark = pytest.mark.anyio
@@ -390,9 +390,9 @@ def test_nothing_else_imports_pymilvus() -> None:
     root = Path(__file__).parent.parent
     packages = ("deploy", "ensembles", "export", "gateway", "ingest", "loadtest", "training")
     importing = {
-        path.name
+        str(path.relative_to(root))
         for package in packages
         for path in (root / package).rglob("*.py")
         if re.search(r"^\s*(import|from) pymilvus", path.read_text(), re.MULTILINE)
     }
-    assert importing == {"milvus_calls.py", "milvus_schema.py", "milvus_wire.py"}
+    assert importing == {f"gateway/index/{name}.py" for name in ("calls", "schema", "wire")}

@@ -2,8 +2,8 @@ import pytest
 
 from ensembles.contracts import MAX_TEXT_BYTES
 from gateway.errors import InvalidRequest, TooLarge
-from gateway.query import MAX_QUERY_AUDIO_BYTES, read_query
 from gateway.schemas import SearchRequest
+from gateway.search.query import MAX_QUERY_AUDIO_BYTES, read_query
 from gateway.settings import Settings
 
 SETTINGS = Settings(max_query_image_bytes=100, search_deadline_ms=100, media_deadline_ms=2_000)

@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
-from gateway.fuse import Fused
-from gateway.rerank import MAX_PIX_WEIGHT, PixLaw, rerank
+from gateway.search.fuse import Fused
+from gateway.search.rerank import MAX_PIX_WEIGHT, PixLaw, rerank
 
 laws = st.builds(PixLaw, st.floats(0, MAX_PIX_WEIGHT), st.integers(1, 10**9))
 pixes = st.integers(0, 10**12)

@@ -5,20 +5,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from ingest.cuts import HASH_CUT, Looks, early_keyframes, soft_cuts, spikes, sudden_changes
 from ingest.media import PacketIndex
 from ingest.probe import probe, read_packets
-from ingest.scenes import (
-    HASH_CUT,
-    Looks,
-    Scene,
-    early_keyframes,
-    full_scenes,
-    keyframe_scenes,
-    scenes_of,
-    soft_cuts,
-    spikes,
-    sudden_changes,
-)
+from ingest.scenes import Scene, full_scenes, keyframe_scenes, scenes_of
 from tests.media import Scene as Shot
 from tests.media import cut_times_s, make_silent_video, make_video
 

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ensembles.bundle import Bundle
-from gateway import page
 from gateway.doors import Doors
 from gateway.errors import DeadlineExceeded, InvalidRequest, TooLarge, Unavailable
-from gateway.milvus import Milvus
+from gateway.index.milvus import Milvus
 from gateway.schemas import Filters, InvestmentRequest, LegWeights, SearchReply, SearchRequest
-from gateway.search import search
+from gateway.search import page
+from gateway.search.search import search
 from gateway.triton import Triton
 from tests.conftest import free_port, make_bundle
 from tests.corpora import add_video, opened_doors, picture, store

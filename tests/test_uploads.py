@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.catalogue import Catalogue
+from gateway.api.uploads import Uploads, video_id
+from gateway.catalogue.catalogue import Catalogue
 from gateway.threads import Threads
-from gateway.uploads import Uploads, video_id
 from tests.catalogues import new_video
 from tests.gateways import NOWHERE, Gateway, gateway_settings, running_gateway
 from tests.media import (

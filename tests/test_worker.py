@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gateway.catalogue import Catalogue
+from gateway.catalogue.catalogue import Catalogue
 from gateway.settings import Settings
 from tests.catalogues import new_video
 from tests.gateways import NOWHERE, add_searchable, gateway_settings, start

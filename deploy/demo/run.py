@@ -24,6 +24,7 @@ from deploy.demo.render import DemoVideo, render_all
 from deploy.demo.show import show_examples
 from deploy.spec import last_line
 from export.build import ensure_exported
+from gateway.api.uploads import video_id
 from gateway.client import Client
 from gateway.errors import (
     ConfigurationError,
@@ -34,7 +35,6 @@ from gateway.errors import (
 )
 from gateway.schemas import Job
 from gateway.settings import Settings
-from gateway.uploads import video_id
 
 PROFILE = "mini"
 UP_TIMEOUT_S = 180.0  # the stack is ready in seconds; slow disks and cold caches may take longer

@@ -1,0 +1,1 @@
+"""The HTTP API: routes, uploads, health, metrics, and how errors and replies travel."""

@@ -1,0 +1,177 @@
+"""The gateway: its routes, what every error becomes, and its lifespan."""
+
+import asyncio
+import json
+import logging
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, suppress
+from http import HTTPStatus
+from importlib.metadata import version
+from typing import Any
+
+from litestar import Litestar, MediaType, Response, get
+from litestar.exceptions import HTTPException
+from litestar.routes import HTTPRoute
+
+from gateway.api import api_page, routes_search, videos
+from gateway.api.envelope import Envelope
+from gateway.api.health import Readiness
+from gateway.api.logs import current_request_id
+from gateway.api.metrics import CONTENT_TYPE, Metrics
+from gateway.api.openapi import Operation, document
+from gateway.api.service import Endpoint, Request, Service, endpoint_of, service_of
+from gateway.api.uploads import Uploads
+from gateway.doors import Doors
+from gateway.errors import PixserveError, Unavailable
+from gateway.schemas import ErrorReply, Health, Reply
+from ingest.sandbox import SANDBOX
+
+MAX_BODY_BYTES = 1024**2  # of a request whose handler sets no other limit
+
+log = logging.getLogger("pixserve.app")
+
+
+class Live(Reply, frozen=True, kw_only=True):
+    """`GET /health/live`."""
+
+    status: str
+
+
+LIVE = Endpoint(reply=Live)
+READY = Endpoint(reply=Health, errors=(503,))
+
+
+@get("/health/live", opt=LIVE.opt)
+async def live() -> Live:
+    """Tell that the process runs; asks nothing of the rest of the stack."""
+    return Live(status="live")
+
+
+@get("/health/ready", opt=READY.opt)
+async def ready(request: Request) -> Response[Health]:
+    """Tell whether a search can be answered, and what is missing for all of it."""
+    health = await service_of(request).readiness.check()
+    return Response(health, status_code=503 if health.status == "unavailable" else 200)
+
+
+@get("/metrics", media_type=MediaType.TEXT)
+async def metrics(request: Request) -> Response[bytes]:
+    """Tell what was counted and measured, for Prometheus."""
+    service = service_of(request)
+    doors = service.doors
+    try:
+        jobs = await doors.threads.call(doors.catalogue.jobs.counts)
+    except Unavailable:  # what the gateway measured itself is worth telling all the same
+        jobs = {}
+    return Response(service.metrics.render(jobs, doors.embeddings), media_type=CONTENT_TYPE)
+
+
+@get("/openapi.json", media_type=MediaType.JSON)
+async def openapi(request: Request) -> bytes:
+    """Describe the API as OpenAPI."""
+    return json.dumps(_document(request.app)).encode()
+
+
+@get(["/docs", "/schema"], media_type=MediaType.HTML)
+async def docs(request: Request) -> Response[str]:
+    """Describe the API to a person."""
+    policy = {"Content-Security-Policy": api_page.CONTENT_SECURITY_POLICY}
+    return Response(api_page.render(_document(request.app)), headers=policy)
+
+
+ROUTES = [
+    *routes_search.ROUTES,
+    *videos.ROUTES,
+    live,
+    ready,
+    metrics,
+    openapi,
+    docs,
+]
+
+
+def create_app(doors: Doors) -> Envelope:
+    """Return the gateway as an ASGI application; it closes the doors when it ends."""
+    service = Service(
+        doors=doors,
+        uploads=Uploads(doors.settings, doors.catalogue, doors.disk),
+        readiness=Readiness(doors),
+        metrics=Metrics(),
+        patching=asyncio.Lock(),
+    )
+    app = Litestar(
+        route_handlers=[*ROUTES],
+        exception_handlers={
+            PixserveError: _refused,
+            HTTPException: _refused_by_framework,
+            Exception: _failed,
+        },
+        lifespan=[_lifespan(service)],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=MAX_BODY_BYTES,
+    )
+    app.state["service"] = service
+    return Envelope(app, service.metrics)
+
+
+def _lifespan(service: Service) -> Any:
+    @asynccontextmanager
+    async def run(_app: Litestar) -> AsyncIterator[None]:
+        swept = await service.doors.disk.call(service.uploads.sweep)
+        if swept:
+            log.info("removed what %d interrupted uploads left", swept)
+        preparing = asyncio.create_task(service.readiness.prepare_index())
+        try:
+            yield
+        finally:
+            preparing.cancel()
+            with suppress(asyncio.CancelledError):
+                await preparing
+            SANDBOX.close()
+            await service.doors.close()
+
+    return run
+
+
+def _refused(_request: Request, error: PixserveError) -> Response[ErrorReply]:
+    return _error(
+        error.status,
+        error.kind,
+        error.message,
+        reason=getattr(error, "reason", None),
+        part=getattr(error, "part", None),
+    )
+
+
+def _refused_by_framework(_request: Request, error: HTTPException) -> Response[ErrorReply]:
+    status = HTTPStatus(error.status_code)
+    if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        return _failed(_request, error)
+    kinds = {400: "invalid_request", 404: "not_found", 413: "too_large"}
+    kind = kinds.get(status, status.phrase.lower().replace(" ", "_"))
+    return _error(status, kind, error.detail)
+
+
+def _failed(_request: Request, error: Exception) -> Response[ErrorReply]:
+    log.error("a request failed", exc_info=error)
+    return _error(500, "internal", "internal error")
+
+
+def _error(status: int, kind: str, message: str, **where: str | None) -> Response[ErrorReply]:
+    reply = ErrorReply(error=kind, message=message, request_id=current_request_id.get(), **where)
+    return Response(reply, status_code=status, media_type=MediaType.JSON)
+
+
+def _document(app: Litestar) -> dict[str, Any]:
+    return document(_operations(app), version("pixserve"))
+
+
+def _operations(app: Litestar) -> Iterator[Operation]:
+    for route in app.routes:
+        for handler in route.route_handlers if isinstance(route, HTTPRoute) else ():
+            endpoint = endpoint_of(handler.opt)
+            if endpoint is not None:
+                summary = (handler.fn.__doc__ or "").partition("\n\n")[0]
+                method = min(handler.http_methods - {"OPTIONS"})
+                yield Operation(method, route.path_format, summary, endpoint)

@@ -1,0 +1,25 @@
+"""The index's copies of a video's metadata, brought up to date after a change."""
+
+from gateway.doors import Doors
+from gateway.index.rows import VideoFields
+
+UPDATE_S = 5.0  # for all segments of one video
+
+
+async def copy_metadata(doors: Doors, video_id: str) -> None:
+    """Write a video's title, category, tags and language to all its rows in the index.
+
+    Raises:
+        NotFound: there is no such video.
+        Unavailable: Milvus does not answer; the video stays noted as outdated.
+    """
+    analyses = doors.catalogue.analyses
+    record = await doors.threads.call(analyses.record, video_id)
+    fields = VideoFields(
+        title=record.title,
+        category=record.category,
+        language=record.language,
+        tags=record.tags,
+    )
+    await doors.milvus.update_video(doors.bundle, video_id, fields, timeout_s=UPDATE_S)
+    await doors.threads.call(analyses.mark_indexed, video_id, record.revision)

@@ -1,0 +1,149 @@
+"""The door to the catalogue: what a search reads of it, and its parts for everything else.
+
+Functions are synchronous, each one short transaction; async code calls them through
+`gateway.threads`. `library` holds the videos, `ledger` their PIX, `analyses` what was found in
+them, `jobs` the work that is due.
+"""
+
+from collections.abc import Collection
+from typing import Any, TypeAlias
+
+import msgspec
+from sqlalchemy import Connection, Row, Select, delete, insert, select
+from sqlalchemy.sql.elements import ColumnElement
+
+from gateway.catalogue import tables
+from gateway.catalogue.analyses import Analyses
+from gateway.catalogue.database import Database
+from gateway.catalogue.job_queue import JobQueue
+from gateway.catalogue.ledger import Ledger
+from gateway.catalogue.library import Library
+
+MAX_IDS = 10_000  # ids in one statement; SQLite takes 32,766 variables
+CURRENT_BUNDLE = "current_bundle"
+
+_Cells: TypeAlias = tuple[Any, ...]
+
+_videos = tables.videos.c
+_segments = tables.segments.c
+
+
+class SegmentFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page of results tells of a segment."""
+
+    segment_id: str
+    video_id: str
+    start_s: float
+    end_s: float
+    text: str  # its transcript, "" where there is none
+    scene_index: int
+    index: int  # within the video
+
+
+class VideoFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What a page of results tells of a video."""
+
+    video_id: str
+    title: str
+    creator_id: str
+    category: str | None
+
+
+class Catalogue:
+    """Videos, their PIX, what was found in them, and the work that is due.
+
+    Args:
+        url: a SQLAlchemy URL; see `gateway.database.Database`.
+    """
+
+    def __init__(self, url: str) -> None:
+        self._database = Database(url)
+        self.library = Library(self._database)
+        self.ledger = Ledger(self._database)
+        self.analyses = Analyses(self._database)
+        self.jobs = JobQueue(self._database)
+
+    def pix_of(self, video_ids: Collection[str]) -> dict[str, int]:
+        """Return the PIX of those of `video_ids` that are searchable now; others are left out."""
+        query = select(_videos.id, _videos.pix).where(_videos.state == "ready")
+        return {row.id: row.pix for row in self._rows(query, _videos.id, video_ids)}
+
+    def segments(self, segment_ids: Collection[str]) -> dict[str, SegmentFacts]:
+        """Return the facts of those of `segment_ids` that exist, by id."""
+        query = select(
+            _segments.id,
+            _segments.video_id,
+            _segments.start_s,
+            _segments.end_s,
+            _segments.text,
+            _segments.scene_index,
+            _segments.index.label("position"),  # a row is a tuple, which has an `index` already
+        )
+        return {
+            row.id: SegmentFacts(
+                segment_id=row.id,
+                video_id=row.video_id,
+                start_s=row.start_s,
+                end_s=row.end_s,
+                text=row.text,
+                scene_index=row.scene_index,
+                index=row.position,
+            )
+            for row in self._rows(query, _segments.id, segment_ids)
+        }
+
+    def videos(self, video_ids: Collection[str]) -> dict[str, VideoFacts]:
+        """Return the facts of those of `video_ids` that exist, by id."""
+        query = select(_videos.id, _videos.title, _videos.creator_id, _videos.category)
+        return {
+            row.id: VideoFacts(
+                video_id=row.id, title=row.title, creator_id=row.creator_id, category=row.category
+            )
+            for row in self._rows(query, _videos.id, video_ids)
+        }
+
+    def videos_with_pix(self, min_pix: int, limit: int | None = None) -> tuple[str, ...]:
+        """Return the searchable videos that have at least `min_pix`, most PIX first."""
+        query = (
+            select(_videos.id)
+            .where(_videos.pix >= min_pix, _videos.state == "ready")
+            .order_by(_videos.pix.desc(), _videos.id)
+            .limit(limit)
+        )
+        with self._database.read() as connection:
+            return tuple(connection.execute(query).scalars())
+
+    def current_bundle(self) -> str | None:
+        """Return the id of the bundle that searches use, e.g. `mini-1`; None before the first."""
+        with self._database.read() as connection:
+            return _setting(connection, CURRENT_BUNDLE)
+
+    def set_current_bundle(self, bundle_id: str) -> None:
+        """Make searches use another bundle, atomically."""
+        with self._database.write() as connection:
+            connection.execute(
+                delete(tables.settings).where(tables.settings.c.key == CURRENT_BUNDLE)
+            )
+            row = {"key": CURRENT_BUNDLE, "value": bundle_id}
+            connection.execute(insert(tables.settings).values(row))
+
+    def close(self) -> None:
+        """Close every connection."""
+        self._database.close()
+
+    def _rows(
+        self, query: Select[*_Cells], column: ColumnElement[str], ids: Collection[str]
+    ) -> list[Row[*_Cells]]:
+        wanted = list(ids)
+        rows: list[Row[*_Cells]] = []
+        with self._database.read() as connection:
+            for start in range(0, len(wanted), MAX_IDS):
+                some = query.where(column.in_(wanted[start : start + MAX_IDS]))
+                rows.extend(connection.execute(some))
+        return rows
+
+
+def _setting(connection: Connection, key: str) -> str | None:
+    query = select(tables.settings.c.value).where(tables.settings.c.key == key)
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found

@@ -1,0 +1,1 @@
+"""The commands of `pixserve` that speak to a gateway."""

@@ -1,0 +1,234 @@
+"""`pixserve ingest`, `videos`, `invest` and `delete`."""
+
+import secrets
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from gateway.api.filenames import MEDIA_SUFFIXES, TRANSCRIPT_SUFFIXES
+from gateway.commands.terminal import DEFAULT_URL, Url, connect, shown, video_column
+from gateway.errors import InvalidRequest, PixserveError
+
+if TYPE_CHECKING:
+    from rich.progress import Progress
+
+    from gateway.schemas import Job, Video, VideoMetadata
+
+AT_ONCE = 4  # files that are sent or waited for together
+INGEST_EXAMPLES = """Send videos and wait until they can be searched.
+
+[bold]Examples[/bold]
+
+  pixserve ingest talk.mp4 --title "Bread at home" --category tutorial --pix 500
+
+  pixserve ingest recordings/ --creator anna --tags cooking,bread
+
+  pixserve ingest talk.mp4 --transcript talk.en.vtt
+
+A folder is searched for video and sound files; a .srt or .vtt file of the same name beside a file
+is sent along.
+"""
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("ingest", help=INGEST_EXAMPLES)(ingest)
+    app.command("videos")(videos)
+    app.command("invest")(invest)
+    app.command("delete")(delete)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one file."""
+
+    path: Path
+    video: "Video | None"
+    note: str
+    failed: bool
+
+
+def ingest(
+    paths: Annotated[list[Path], typer.Argument(help="Files and folders.")],
+    pix: Annotated[int, typer.Option(help="PIX to invest in each.", min=0)] = 0,
+    category: Annotated[str | None, typer.Option(help="E.g. tutorial, music, vlog.")] = None,
+    title: Annotated[str | None, typer.Option(help="Default: the file's name.")] = None,
+    description: Annotated[str, typer.Option(help="What it is about.")] = "",
+    creator: Annotated[str, typer.Option(help="The creator's id.")] = "anonymous",
+    tags: Annotated[str, typer.Option(help="Separated by commas.")] = "",
+    language: Annotated[str | None, typer.Option(help="E.g. en or pt-BR.")] = None,
+    transcript: Annotated[
+        Path | None, typer.Option(help="An .srt or .vtt file, for one video.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Send videos and wait until they can be searched."""
+    import msgspec
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
+    from gateway.schemas import VideoMetadata
+
+    files = list(_media_files(paths))
+    if transcript is not None and len(files) != 1:
+        raise InvalidRequest(f"--transcript belongs to one video, not to {len(files)}")
+    metadata = VideoMetadata(
+        title=title or "",
+        description=description,
+        category=category,
+        creator_id=creator,
+        pix=pix,
+        tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
+        language=language,
+    )
+    connect(url).close()
+    columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    with Progress(*columns) as bars, ThreadPoolExecutor(AT_ONCE) as pool:
+
+        def one(path: Path) -> Outcome:
+            told = msgspec.structs.replace(metadata, title=metadata.title or path.stem)
+            return _ingest_one(url, path, told, transcript or _sidecar(path), bars)
+
+        outcomes = list(pool.map(one, files))
+    _print_outcomes(outcomes)
+    if any(outcome.failed for outcome in outcomes):
+        raise typer.Exit(1)
+
+
+def videos(
+    limit: Annotated[int, typer.Option(help="How many.", min=1)] = 20,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """List the videos, newest first.
+
+    Example: pixserve videos --limit 100
+    """
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(video_column(), "title", "creator", "state", "length", "segments", "PIX")
+    with connect(url) as client:
+        after: str | None = None
+        left = limit
+        while left > 0:
+            page = client.videos(after, min(left, 100))
+            for video in page.videos:
+                table.add_row(
+                    video.id,
+                    shown(video.title),
+                    shown(video.creator_id),
+                    shown(video.state if video.error is None else f"{video.state}: {video.error}"),
+                    f"{video.duration_s or 0:.0f} s",
+                    str(video.segments),
+                    f"{video.pix:,}",
+                )
+            left -= len(page.videos)
+            after = page.next
+            if after is None:
+                break
+    Console().print(table)
+
+
+def invest(
+    video: Annotated[str, typer.Argument(help="The video's id.")],
+    pix: Annotated[int, typer.Argument(help="How much to add.", min=1)],
+    key: Annotated[
+        str | None, typer.Option(help="Makes a retry safe: the same key again adds nothing.")
+    ] = None,
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Add PIX to a video: a higher rank at once, and a deeper look where there is more to see.
+
+    Example: pixserve invest h4kq2mzd7xw3aonb 500
+    """
+    with connect(url) as client:
+        done = client.invest(video, pix, key or secrets.token_hex(8))
+    added = "was added before" if done.repeated else f"+{done.pix:,}"
+    deeper = f"; job {done.job_id} looks deeper" if done.job_id else ""
+    typer.echo(f"{done.video_id}: {done.total_pix:,} PIX ({added}){deeper}")
+
+
+def delete(
+    video: Annotated[str, typer.Argument(help="The video's id.")],
+    url: Url = DEFAULT_URL,
+) -> None:
+    """Delete a video, its analysis and its file, and wait until all of it is gone.
+
+    Example: pixserve delete h4kq2mzd7xw3aonb
+    """
+    with connect(url) as client:
+        job = client.wait(client.delete_video(video).id)
+    if job.state != "succeeded":
+        raise PixserveError(f"the deletion {job.state}: {job.error or job.stage}")
+    typer.echo(f"{video} is deleted")
+
+
+def _media_files(paths: list[Path]) -> Iterator[Path]:
+    for path in paths:
+        if path.is_dir():
+            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
+            found = [file for file in inside if file.suffix.lower() in MEDIA_SUFFIXES]
+            if not found:
+                raise InvalidRequest(f"{path}: no video or sound file in this folder")
+            yield from found
+        elif path.is_file():
+            yield path
+        else:
+            raise InvalidRequest(f"{path}: there is no such file or folder")
+
+
+def _sidecar(path: Path) -> Path | None:
+    """Return the transcript that lies beside a file under the same name."""
+    candidates = (path.with_suffix(suffix) for suffix in sorted(TRANSCRIPT_SUFFIXES))
+    return next((file for file in candidates if file.is_file()), None)
+
+
+def _ingest_one(
+    url: str, path: Path, metadata: "VideoMetadata", transcript: Path | None, bars: "Progress"
+) -> Outcome:
+    """Send one file and wait for its job; an error is this file's alone."""
+    from gateway.client import Client
+
+    name = shown(path.name).plain
+    bar = bars.add_task(f"{name}: sending", total=100)
+
+    def sent(done: int, total: int) -> None:
+        bars.update(bar, completed=100 * done / max(1, total))
+
+    def analysed(job: "Job") -> None:
+        bars.update(bar, description=f"{name}: {job.stage}", completed=job.percent)
+
+    try:
+        with Client(url) as client:
+            accepted = client.upload(path, metadata, transcript, sent)
+            job = client.wait(accepted.job_id, analysed)
+            video = client.video(accepted.video_id)
+    except (PixserveError, OSError) as error:
+        bars.update(bar, description=f"{name}: failed")
+        return Outcome(path, None, str(error), failed=True)
+    if job.state != "succeeded":
+        return Outcome(path, video, job.error or job.state, failed=True)
+    note = "was there already" if accepted.existing else ""
+    return Outcome(path, video, note, failed=False)
+
+
+def _print_outcomes(outcomes: list[Outcome]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("file", video_column(), "state", "length", "segments", "PIX", "")
+    for outcome in outcomes:
+        video = outcome.video
+        table.add_row(
+            shown(outcome.path.name),
+            video.id if video else "",
+            "[red]failed" if outcome.failed else "[green]ready",
+            f"{video.duration_s or 0:.0f} s" if video else "",
+            str(video.segments) if video else "",
+            f"{video.pix:,}" if video else "",
+            shown(outcome.note),
+        )
+    Console().print(table)

@@ -1,0 +1,1 @@
+"""The door to Milvus: a collection a leg and bundle, made again from the catalogue when lost."""

@@ -1,0 +1,1 @@
+"""The way of a search: query, legs, calibration, fusion, the PIX law, groups, page."""

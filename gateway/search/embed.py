@@ -1,0 +1,96 @@
+"""The vectors of one query: each is made once, whatever legs wait for it."""
+
+import asyncio
+import time
+from collections.abc import Collection, Coroutine
+from typing import Literal, TypeAlias
+
+from ensembles.arrays import FloatArray
+from gateway.doors import Doors
+from gateway.search.query import Query
+from ingest.decode import decode_sound
+
+Source = Literal["sentence", "clip", "image", "sound"]  # what a vector is made by
+Vectors: TypeAlias = dict[Source, FloatArray]
+
+WORDS: tuple[Source, ...] = ("sentence", "clip")
+
+
+class QueryVectors:
+    """The vectors of a query, on their way from Triton since this was made.
+
+    Args:
+        query: what is asked for.
+        sources: the vectors that are needed.
+        doors: the way to Triton, and the vectors of earlier queries.
+        timeout_s: how long Triton may take.
+    """
+
+    def __init__(
+        self, query: Query, sources: Collection[Source], doors: Doors, timeout_s: float
+    ) -> None:
+        self.ready_at = time.perf_counter()  # when the last vector was there, or had failed
+        self._tasks: dict[Source, asyncio.Task[Vectors]] = {}
+        words = [source for source in WORDS if source in sources]
+        if words:
+            task = self._task(_embed_words(query.text, words, doors, timeout_s))
+            self._tasks |= dict.fromkeys(words, task)
+        if "image" in sources:
+            self._tasks["image"] = self._task(_embed_image(query.image, doors, timeout_s))
+        if "sound" in sources:
+            self._tasks["sound"] = self._task(_embed_sound(query.audio, doors, timeout_s))
+
+    async def vector(self, source: Source) -> FloatArray:
+        """Return one vector when it is there, unit length, float32; raises what Triton does."""
+        return (await asyncio.shield(self._tasks[source]))[source]
+
+    async def end(self) -> None:
+        """Give up the vectors that are not there yet."""
+        tasks = set(self._tasks.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _task(self, work: Coroutine[None, None, Vectors]) -> asyncio.Task[Vectors]:
+        task = asyncio.create_task(work)
+        task.add_done_callback(self._note)
+        return task
+
+    def _note(self, _: asyncio.Task[Vectors]) -> None:
+        self.ready_at = time.perf_counter()
+
+
+async def _embed_words(
+    text: str, sources: Collection[Source], doors: Doors, timeout_s: float
+) -> Vectors:
+    """Return the text's vectors; Triton is asked only for those of which none is remembered."""
+    kept = {source: doors.embeddings.get((doors.bundle.id, source, text)) for source in sources}
+    vectors = {source: vector for source, vector in kept.items() if vector is not None}
+    missing = [source for source in sources if source not in vectors]
+    if missing:
+        fresh = await _ask_triton(text, missing, doors, timeout_s)
+        for source, vector in fresh.items():
+            doors.embeddings.put((doors.bundle.id, source, text), vector)
+        vectors |= fresh
+    return vectors
+
+
+async def _ask_triton(
+    text: str, sources: Collection[Source], doors: Doors, timeout_s: float
+) -> Vectors:
+    if len(sources) == len(WORDS):
+        both = await doors.triton.embed_query(text, timeout_s=timeout_s)
+        return {"sentence": both.sentence, "clip": both.clip}
+    if "clip" in sources:
+        return {"clip": (await doors.triton.embed_clip_text([text], timeout_s=timeout_s))[0]}
+    rows = await doors.triton.embed_text([text], "query", timeout_s=timeout_s)  # (1, sentence)
+    return {"sentence": rows[0]}
+
+
+async def _embed_image(image: bytes, doors: Doors, timeout_s: float) -> Vectors:
+    return {"image": (await doors.triton.embed_images([image], timeout_s=timeout_s))[0]}
+
+
+async def _embed_sound(audio: bytes, doors: Doors, timeout_s: float) -> Vectors:
+    pcm = await doors.disk.call(decode_sound, audio)  # (samples,) 16 kHz mono
+    return {"sound": await doors.triton.embed_audio(pcm, timeout_s=timeout_s)}
