@@ -109,11 +109,10 @@ class Triton:
         outputs = await self._infer("embed_images", {"ENCODED": encoded}, timeout_s)
         return outputs["IMAGE_EMBEDDING"]
 
-    async def embed_audio(self, pcm: FloatArray, *, timeout_s: float) -> FloatArray:
-        """Embed 16 kHz mono sound, shape (samples,): (audio,)."""
-        outputs = await self._infer("embed_audio", {"AUDIO": pcm[None]}, timeout_s)
-        embedding: FloatArray = outputs["AUDIO_EMBEDDING"][0]
-        return embedding
+    async def embed_audio(self, windows: FloatArray, *, timeout_s: float) -> FloatArray:
+        """Embed windows of 16 kHz mono sound, shape (n, samples): (n, audio)."""
+        outputs = await self._infer("embed_audio", {"AUDIO": windows}, timeout_s)
+        return outputs["AUDIO_EMBEDDING"]
 
     async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
         """Embed the frames, sounds and texts of one chunk, and fuse its segments."""

@@ -62,9 +62,9 @@ class FakeTriton:
         await self._answer("embed_images", timeout_s)
         return np.stack([looks(image, self._dims.vision) for image in images])
 
-    async def embed_audio(self, pcm: FloatArray, *, timeout_s: float) -> FloatArray:
+    async def embed_audio(self, windows: FloatArray, *, timeout_s: float) -> FloatArray:
         await self._answer("embed_audio", timeout_s)
-        return looks(pcm.tobytes(), self._dims.audio)
+        return np.stack([looks(window.tobytes(), self._dims.audio) for window in windows])
 
     async def close(self) -> None:
         pass
@@ -107,14 +107,15 @@ async def check_query_embeddings(triton: Triton | FakeTriton, bundle: Bundle, pn
     sentences = await triton.embed_text(["baking bread", "a cat"], "query", timeout_s=10)
     clips = await triton.embed_clip_text(["baking bread", "a cat"], timeout_s=10)
     images = await triton.embed_images([png, png], timeout_s=10)
-    sound = await triton.embed_audio(np.sin(np.arange(16_000, dtype=np.float32)), timeout_s=10)
+    tone = np.sin(np.arange(16_000, dtype=np.float32))
+    sounds = await triton.embed_audio(np.stack([tone, tone]), timeout_s=10)
     expected = [
         (query.sentence[None], (1, dims.sentence)),
         (query.clip[None], (1, dims.vision)),
         (sentences, (2, dims.sentence)),
         (clips, (2, dims.vision)),
         (images, (2, dims.vision)),
-        (sound[None], (1, dims.audio)),
+        (sounds, (2, dims.audio)),
     ]
     for rows, shape in expected:
         assert rows.shape == shape

@@ -5,9 +5,20 @@ import pytest
 import tritonclient.grpc as triton
 from tritonclient.utils import InferenceServerException
 
+from ensembles.bundle import list_bundles
+from gateway.triton import Triton
+from tests.fake_triton import check_query_embeddings
 from tests.media import image_bytes
 
 pytestmark = pytest.mark.live
+
+
+@pytest.mark.anyio
+async def test_the_real_server_keeps_the_contract_that_the_fake_keeps(demo):
+    (bundle,) = list_bundles(demo.stack.data_dir / "models", "mini")
+    door = Triton(demo.stack.part("triton").address, bundle)
+    await check_query_embeddings(door, bundle, image_bytes("png"))
+    await door.close()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,10 @@ import time
 from collections.abc import Collection, Coroutine
 from typing import Literal, TypeAlias
 
+import numpy as np
+
 from ensembles.arrays import FloatArray
+from ensembles.contracts import AUDIO_WINDOW_SAMPLES
 from gateway.doors import Doors
 from gateway.search.query import Query
 from ingest.decode import decode_sound
@@ -92,5 +95,20 @@ async def _embed_image(image: bytes, doors: Doors, timeout_s: float) -> Vectors:
 
 
 async def _embed_sound(audio: bytes, doors: Doors, timeout_s: float) -> Vectors:
+    """Embed a sound as ingest embeds a segment's: window by window, then the unit mean."""
     pcm = await doors.disk.call(decode_sound, audio)  # (samples,) 16 kHz mono
-    return {"sound": await doors.triton.embed_audio(pcm, timeout_s=timeout_s)}
+    rows = await doors.triton.embed_audio(windows_of(pcm), timeout_s=timeout_s)  # (n, audio)
+    mean = rows.mean(axis=0)
+    return {"sound": mean / np.linalg.norm(mean)}
+
+
+def windows_of(pcm: FloatArray) -> FloatArray:
+    """Cut sound, shape (samples,), into windows (n, AUDIO_WINDOW_SAMPLES), the last one padded.
+
+    What is left over after whole windows counts only where it is the half of one at least.
+    """
+    left_over = len(pcm) % AUDIO_WINDOW_SAMPLES
+    if len(pcm) > AUDIO_WINDOW_SAMPLES and left_over < AUDIO_WINDOW_SAMPLES / 2:
+        pcm = pcm[: len(pcm) - left_over]
+    missing = -len(pcm) % AUDIO_WINDOW_SAMPLES
+    return np.pad(pcm, (0, missing)).reshape(-1, AUDIO_WINDOW_SAMPLES)
