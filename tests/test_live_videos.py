@@ -45,7 +45,7 @@ def test_a_sidecar_transcript_is_found_at_its_moment(demo, client, tmp_path):
 
 def test_an_audio_only_file_is_indexed_by_sound_and_transcript(demo, client, tmp_path):
     hum = media.Scene(tone_hz=150)  # all along: the untrained encoder tells only like from unlike
-    path = media.make_sound(tmp_path / "talk.m4a", duration_s=6, scenes=(hum,))
+    path = media.make_video(tmp_path / "talk.m4a", video_codec=None, scenes=(hum,))
     sidecar = tmp_path / "talk.srt"
     sidecar.write_text(SRT.replace("lighthouse keeper", "watchmaker"))
     accepted = demo.stack.ingest(path, sidecar, title="Talk", creator_id="podcaster")
