@@ -1,6 +1,7 @@
 """What `up` and `status` show of a stack."""
 
 import time
+from datetime import UTC, datetime
 from types import TracebackType
 from typing import TextIO
 
@@ -16,6 +17,7 @@ from gateway.settings import Settings
 
 OFFLINE_PROFILES = ("mini",)  # exported without being asked: they need no download
 REFRESH_PER_S = 8
+PIPE_CHARS = 400  # of a line that no terminal shows
 COLOURS = {
     "ready": "green",
     "external": "green",
@@ -86,13 +88,16 @@ def show_table(state: StackState) -> None:
         table.add_column(heading, no_wrap=True)
     for part in state.parts:
         pid = str(part.pid or "")
-        table.add_row(part.name, _state(part), part.version, escape(part.address), pid, part.since)
+        facts = (part.version, escape(part.address), pid, _since(part.since))
+        table.add_row(part.name, _state(part), *facts)
     console = Console(highlight=False, soft_wrap=True)
+    if not console.is_terminal:
+        console.width = max(console.width, PIPE_CHARS)
     console.print(table)
     for part in state.parts:
         if part.detail or part.restarts:
-            times = f"restarted {part.restarts} times" if part.restarts else ""
-            console.print(f"{part.name}: {escape('; '.join(filter(None, (times, part.detail))))}")
+            told = filter(None, (_restarts(part.restarts), part.detail))
+            console.print(f"{part.name}: {escape('; '.join(told))}")
     console.print(f"{state.profile} at {state.address}, supervisor pid {state.pid}")
 
 
@@ -127,6 +132,17 @@ def _lines(state: StackState) -> RenderableType:
 
 def _state(part: PartState) -> str:
     return f"[{COLOURS[part.state]}]{part.state}[/]"
+
+
+def _restarts(count: int) -> str:
+    return {0: "", 1: "restarted once"}.get(count, f"restarted {count} times")
+
+
+def _since(when: str) -> str:
+    """Return the time of today's states and the day of older ones, both as this place counts."""
+    local = datetime.fromisoformat(when).astimezone()
+    today = datetime.now(UTC).astimezone().date()
+    return f"{local:%H:%M:%S}" if local.date() == today else f"{local:%Y-%m-%d}"
 
 
 def _facts(part: PartState) -> str:

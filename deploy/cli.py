@@ -50,6 +50,8 @@ def up(
     """Start the whole stack on this machine: Triton, Milvus, the ingest worker, the gateway.
 
     What already runs can be used instead of starting it: --triton, --milvus, --database.
+
+    Example: pixserve up --detach --data-dir ~/videos --port 8080
     """
     import asyncio
 
@@ -57,8 +59,10 @@ def up(
 
     from deploy import board
     from deploy.launch import Plan, check, run, run_in_background
+    from export.profiles import find_profile
     from gateway.settings import settings_from_environment
 
+    find_profile(profile)  # a name that is none is told before anything is done
     given = {"triton": triton, "milvus": milvus, "database": database}
     external = {name: address for name, address in given.items() if address}
     settings = msgspec.structs.replace(

@@ -19,8 +19,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError
 
 from deploy.logs import log_path
 from deploy.parts import EXTERNAL, gateway_url, local_parts, part_environment, run_dir
@@ -45,6 +48,7 @@ READY_S = DEFAULT_LIMITS.ready_s
 DOWN_S = 40.0  # for an orderly stop; then the supervisor is killed and its keepers kill the rest
 KILLED_S = 10.0  # for the keepers to do that
 HELD_POLL_S = 0.02
+MILVUS_SCHEMES = frozenset({"http", "https", "tcp"})
 
 
 @dataclass(frozen=True)
@@ -60,15 +64,42 @@ def check(plan: Plan) -> None:
     """Look for what would keep the stack from starting, before long work is done for it.
 
     Raises:
-        ConfigurationError: the data folder cannot be written to, the gateway's port is taken, or
-            Triton's wheel or libpython is not installed.
+        ConfigurationError: an address is none, the data folder cannot be written to, the gateway's
+            port is taken, or Triton's wheel or libpython is not installed.
         Conflict: a stack runs on the data folder already.
     """
+    _check_addresses(plan)
     with hold(run_dir(plan.settings)):
         require_free(plan.settings.host, plan.settings.port)
     if "triton" not in plan.external:
         find_wheel()
         find_libpython()
+
+
+def _check_addresses(plan: Plan) -> None:
+    """Refuse an address of what already runs that no client could understand."""
+    settings = plan.settings
+    if "triton" in plan.external and not _is_host_and_port(f"//{settings.triton}"):
+        raise ConfigurationError(f"--triton takes HOST:PORT (gRPC), got {settings.triton!r}")
+    if "milvus" in plan.external:
+        scheme = urlsplit(settings.milvus).scheme
+        if scheme not in MILVUS_SCHEMES or not _is_host_and_port(settings.milvus):
+            raise ConfigurationError("--milvus takes a URI like http://HOST:19530")
+    try:
+        make_url(settings.database_url)
+    except (ArgumentError, ValueError) as error:  # its text shows the URL, and so its password
+        raise ConfigurationError(
+            "--database takes a SQLAlchemy URL, for example sqlite:////folder/catalogue.db or "
+            "postgresql+psycopg://USER@HOST/NAME"
+        ) from error
+
+
+def _is_host_and_port(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname and parts.port)
+    except ValueError:
+        return False
 
 
 async def run(plan: Plan, observer: Observer) -> None:

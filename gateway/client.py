@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Event
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -51,7 +52,11 @@ class Client:
     """
 
     def __init__(self, base_url: str = DEFAULT_URL, timeout_s: float = TIMEOUT_S) -> None:
-        self._http = httpx.Client(base_url=base_url, timeout=timeout_s)
+        try:
+            self._http = httpx.Client(base_url=base_url, timeout=timeout_s)
+        except httpx.InvalidURL as error:
+            raise errors.ConfigurationError(f"{base_url!r} is no URL like {DEFAULT_URL}") from error
+        self.base_url = base_url
 
     def __enter__(self) -> Self:
         return self
@@ -133,13 +138,18 @@ class Client:
         job_id: str,
         on_change: Callable[[Job], None] | None = None,
         timeout_s: float | None = None,
+        stop: Event | None = None,
     ) -> Job:
-        """Wait until a job has ended, well or not.
+        """Wait until a job has ended, well or not, or until `stop` is set.
 
         Args:
             job_id: which.
             on_change: called with the job each time that it has advanced.
             timeout_s: how long to wait at most; None: as long as it takes.
+            stop: ends the waiting from another thread.
+
+        Returns:
+            The job as it was read last.
 
         Raises:
             DeadlineExceeded: it has not ended in time.
@@ -147,11 +157,12 @@ class Client:
         last: Job | None = None
         pause_s = POLL_FIRST_S
         begin = time.monotonic()
+        stop = stop or Event()
         while True:
             job = self.job(job_id)
             if on_change is not None and job != last:
                 on_change(job)
-            if job.state in ENDED:
+            if job.state in ENDED or stop.is_set():
                 return job
             if timeout_s is not None and time.monotonic() - begin > timeout_s:
                 raise errors.DeadlineExceeded(
@@ -159,7 +170,7 @@ class Client:
                 )
             pause_s = POLL_FIRST_S if job != last else min(POLL_MAX_S, pause_s * 1.5)
             last = job
-            time.sleep(pause_s)
+            stop.wait(pause_s)
 
     # ---- search and health ----------------------------------------------------------------------
 
@@ -193,12 +204,14 @@ class Client:
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
         try:
             return self._http.request(method, path, **options)
+        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+            raise errors.ConfigurationError(
+                f"{self.base_url!r} is no URL like {DEFAULT_URL}"
+            ) from error
         except httpx.TransportError as error:
             raise Unavailable(
                 "gateway", f"no gateway answers at {self._http.base_url}: {_cause(error)}"
             ) from error
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise errors.ConfigurationError(f"{self._http.base_url}: {error}") from error
 
 
 class _Counted(io.FileIO):

@@ -1,8 +1,10 @@
 """Settings of the gateway and the ingest worker: read once at the start, then passed on."""
 
+import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 from sqlalchemy.engine import make_url
@@ -13,39 +15,47 @@ PREFIX = "PIXSERVE_"
 NOT_SETTINGS = frozenset({"PIXSERVE_URL"})  # where the command line finds a gateway
 
 
+Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+Count = Annotated[int, msgspec.Meta(ge=1)]
+Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
+PixWeight = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
+Rate = Annotated[float, msgspec.Meta(ge=0)]
+Duration = Annotated[float, msgspec.Meta(gt=0)]
+
+
 class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """Every setting, with its default. The variable of `pix_cap` is `PIXSERVE_PIX_CAP`."""
 
     data_dir: str = "pixserve-data"
     profile: str = "mini"
     host: str = "127.0.0.1"
-    port: int = 8080
+    port: Port = 8080
     triton: str = "127.0.0.1:8001"  # gRPC, HOST:PORT
     milvus: str = "http://127.0.0.1:19530"
     database: str = ""  # SQLAlchemy URL; "": SQLite in the data folder
 
-    search_deadline_ms: int = 100  # queries of words
-    media_deadline_ms: int = 2_000  # queries with an image or a sound
-    candidates_per_leg: int = 100  # k of each leg
-    search_ef: int = 200  # HNSW ef, where the engine has HNSW
+    search_deadline_ms: Count = 100  # queries of words
+    media_deadline_ms: Count = 2_000  # queries with an image or a sound
+    candidates_per_leg: Count = 100  # k of each leg
+    search_ef: Count = 200  # HNSW ef, where the engine has HNSW
 
-    pix_weight: float = 0.2  # β of the PIX law, at most 0.5
-    pix_cap: int = 10_000  # PIX over this adds nothing to a rank
-    coherence_weight: float = 0.2  # how far matching neighbours lift a segment
+    pix_weight: PixWeight = 0.2  # β of the PIX law, at most 0.5
+    pix_cap: Count = 10_000  # PIX over this adds nothing to a rank
+    coherence_weight: Share = 0.2  # how far matching neighbours lift a segment
 
-    base_frames_per_s: float = 0.2  # sampled frames a second of video at no PIX
-    frames_per_pix: float = 0.1
-    max_frames: int = 4_096  # sampled frames of one video
-    max_chunk_frames: int = 16  # of one call to Triton; at most contracts.MAX_CHUNK_FRAMES
-    segment_s: float = 5.0  # length that segments are cut to
+    base_frames_per_s: Rate = 0.2  # sampled frames a second of video at no PIX
+    frames_per_pix: Rate = 0.1
+    max_frames: Count = 4_096  # sampled frames of one video
+    max_chunk_frames: Count = 16  # of one call to Triton; at most contracts.MAX_CHUNK_FRAMES
+    segment_s: Duration = 5.0  # length that segments are cut to
 
-    max_upload_bytes: int = 4 * 1024**3
-    max_query_image_bytes: int = 16 * 1024**2
-    max_duration_s: float = 6 * 3600.0
-    embedding_cache: int = 4_096  # query embeddings kept by the gateway
+    max_upload_bytes: Count = 4 * 1024**3
+    max_query_image_bytes: Count = 16 * 1024**2
+    max_duration_s: Duration = 6 * 3600.0
+    embedding_cache: Count = 4_096  # query embeddings kept by the gateway
 
-    job_lease_s: float = 30.0
-    job_attempts: int = 5
+    job_lease_s: Duration = 30.0
+    job_attempts: Count = 5
 
     @property
     def data_path(self) -> Path:
@@ -89,11 +99,23 @@ def settings_from_environment(environment: Mapping[str, str] | None = None) -> S
         for key, value in source.items()
         if key.startswith(PREFIX) and key not in NOT_SETTINGS
     }
+    _refuse_unknown(given)
     try:
         return msgspec.convert(given, Settings, strict=False)
     except msgspec.ValidationError as error:
-        known = ", ".join(PREFIX + name.upper() for name in Settings.__struct_fields__)
-        raise ConfigurationError(f"{error} in the {PREFIX}* variables; known: {known}") from error
+        reason, _, field = str(error).partition(" - at `$.")
+        expected = reason.removesuffix(", got `str`")  # variables are strings before all else
+        variable = PREFIX + field.rstrip("`").upper()
+        raise ConfigurationError(f"{variable}: {expected}, got {source[variable]!r}") from error
+
+
+def _refuse_unknown(given: Mapping[str, str]) -> None:
+    """Refuse a variable that is no setting, and name the one that may be meant."""
+    for field in given:
+        if field not in Settings.__struct_fields__:
+            near = difflib.get_close_matches(field, Settings.__struct_fields__, n=1)
+            hint = f"did you mean {PREFIX}{near[0].upper()}?" if near else "unset it"
+            raise ConfigurationError(f"there is no setting {PREFIX}{field.upper()}: {hint}")
 
 
 def settings_to_environment(settings: Settings) -> dict[str, str]:

@@ -55,6 +55,11 @@ def demo_ids(measured: MeasuredStack) -> dict[str, str]:
 def running_stack(data_dir: Path) -> Iterator[None]:
     """Start the stack unless it runs, and stop what was started."""
     folder = data_dir.expanduser().resolve()
+    if not (folder / "catalogue.db").is_file() or not (folder / "demo").is_dir():
+        raise ConfigurationError(
+            f"{folder} does not hold the demo videos: make demo ONCE=1, or "
+            f"python -m deploy.demo.run --once --data-dir {data_dir}"
+        )
     if read_state(folder / "run") is not None:
         yield
         return

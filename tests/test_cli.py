@@ -1,4 +1,9 @@
+import contextlib
 import json
+import os
+import pty
+import re
+import signal
 import subprocess
 import sys
 import threading
@@ -9,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from gateway.catalogue.catalogue import Catalogue
+from gateway.client import Client
 from gateway.commands.terminal import clock, shown
 from tests.catalogues import findings
 from tests.gateways import (
@@ -42,7 +48,7 @@ def worker(gateway: Gateway) -> Iterator[None]:
 
     def work() -> None:
         while not stop.wait(0.02):
-            job = catalogue.jobs.claim("test", lease_s=60, max_attempts=5)
+            job = catalogue.jobs.claim("test", lease_s=60)
             if job is None:
                 continue
             if job.kind == "delete":
@@ -71,7 +77,7 @@ def pixserve(gateway: Gateway | None, *arguments: str) -> subprocess.CompletedPr
     )
 
 
-def test_a_search_prints_a_table(gateway: Gateway) -> None:
+def test_a_search_prints_its_moments_and_how_their_scores_came_about(gateway: Gateway) -> None:
     done = pixserve(gateway, "search", "sourdough", "--explain")
     assert done.returncode == 0, done.stderr
     assert "[red]Bread" in done.stdout
@@ -79,6 +85,56 @@ def test_a_search_prints_a_table(gateway: Gateway) -> None:
     assert "0:00.0–0:05.0" in done.stdout
     assert "keyword" in done.stdout
     assert "left out: " in done.stdout
+
+
+def test_a_search_fits_a_terminal_of_80_columns(gateway: Gateway) -> None:
+    lines = on_terminal(80, "search", "sourdough", "--url", gateway.url)
+    assert any("0:00.0–0:05.0" in line for line in lines), lines
+    assert max(map(len, lines)) <= 80
+    assert "cli-bread" in "".join(lines)
+
+
+def test_the_videos_take_a_line_each_on_a_terminal_of_80_columns(gateway: Gateway) -> None:
+    long = "A title that is much longer than what is left of the line for it"
+    add_searchable(gateway.settings, "cli-longtitle0000", ["x"], title=long, pix=5)
+    lines = on_terminal(80, "videos", "--url", gateway.url)
+    (row,) = [line for line in lines if "cli-longtitle0000" in line]
+    assert row.split()[-1] == "5"
+    assert long in pixserve(gateway, "videos").stdout
+
+
+def test_an_interrupted_ingest_waits_for_nobody(gateway: Gateway, tmp_path: Path) -> None:
+    video = make_video(tmp_path / "waiting.mp4")  # no worker takes its job
+    command = [PIXSERVE, "ingest", str(video), "--creator", "patience", "--url", gateway.url]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        wait_for_creator(gateway, "patience")
+        process.send_signal(signal.SIGINT)
+        _, told = process.communicate(timeout=10)
+    assert process.returncode == 130
+    assert "see pixserve videos" in told
+
+
+def wait_for_creator(gateway: Gateway, creator: str) -> None:
+    give_up = time.monotonic() + 20
+    with Client(gateway.url) as client:
+        while creator not in {video.creator_id for video in client.videos().videos}:
+            assert time.monotonic() < give_up
+            time.sleep(0.05)
+
+
+def on_terminal(columns: int, *arguments: str) -> list[str]:
+    """What a command prints on a terminal so wide, without colours."""
+    ours, theirs = pty.openpty()
+    environment = {"COLUMNS": str(columns), "PATH": "/usr/bin", "TERM": "dumb"}
+    with subprocess.Popen([PIXSERVE, *arguments], stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        said = b""
+        with contextlib.suppress(OSError):  # the terminal's end is an error on Linux
+            while part := os.read(ours, 65_536):
+                said += part
+    os.close(ours)
+    assert process.returncode == 0
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", said.decode()).splitlines()
 
 
 def test_a_search_prints_json_for_programs(gateway: Gateway) -> None:
@@ -113,6 +169,9 @@ def test_a_folder_is_ingested_with_its_sidecars_and_one_bad_file_stops_nothing(
     again = pixserve(gateway, "ingest", str(tmp_path / "sub"), "--creator", "folder")
     assert again.returncode == 0, again.stdout
     assert "was there already" in again.stdout
+    assert "no PIX was added" not in again.stdout
+    more = pixserve(gateway, "ingest", str(tmp_path / "sub"), "--creator", "folder", "--pix", "9")
+    assert "good.mp4: was there already; no PIX was added: pixserve invest " in more.stdout
 
 
 @pytest.mark.usefixtures("worker")
@@ -135,6 +194,7 @@ def test_videos_are_listed_invested_in_and_deleted(gateway: Gateway) -> None:
     [
         (["search", "x", "--url", f"http://{NOWHERE}"], "start one with: pixserve up"),
         (["videos", "--url", f"http://{NOWHERE}"], "start one with: pixserve up"),
+        (["videos", "--url", "foo"], "'foo' is no URL like http://"),
         (["search"], "give words, --image FILE or --audio FILE"),
         (["search", "--image", "/nothing.png"], "/nothing.png: No such file"),
         (["ingest", "/nothing.mp4"], "/nothing.mp4: there is no such file"),

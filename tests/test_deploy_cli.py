@@ -130,6 +130,26 @@ def test_a_profile_that_must_be_exported_says_how(tmp_path: Path) -> None:
     assert f"pixserve export --profile base --data-dir {tmp_path}" in line
 
 
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("--profile", "foo"), "there is no profile 'foo'; there are: mini"),
+        (("--milvus", "foo"), "--milvus takes a URI"),
+        (("--triton", "foo"), "--triton takes HOST:PORT"),
+        (("--triton", "[::1"), "--triton takes HOST:PORT"),
+        (("--database", "foo"), "--database takes a SQLAlchemy URL"),
+        (("--database", "postgres://u:secret@h:x/y"), "--database takes a SQLAlchemy URL"),
+    ],
+)
+def test_an_address_that_is_none_is_told_before_anything_is_done(
+    arguments: tuple[str, str], told: str, tmp_path: Path
+) -> None:
+    line = refusal(*arguments, data_dir=tmp_path)
+    assert told in line
+    assert "secret" not in line
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_data_folder_that_cannot_be_written_to_is_named() -> None:
     done = pixserve("up", data_dir=Path("/sys/pixserve"))
     assert done.returncode == 1

@@ -4,7 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.errors import ConfigurationError
 from loadtest.queries import unique_queries
+from loadtest.stack import running_stack
 from loadtest.stats import latencies
 
 
@@ -32,3 +34,12 @@ def test_queries_are_different_and_the_same_at_every_run():
     queries = unique_queries(500)
     assert len(set(queries)) == 500
     assert queries == unique_queries(500)
+
+
+def test_a_folder_without_the_demo_videos_is_refused_before_anything_is_started(tmp_path):
+    with (
+        pytest.raises(ConfigurationError, match="does not hold the demo videos"),
+        running_stack(tmp_path),
+    ):
+        pass
+    assert list(tmp_path.iterdir()) == []

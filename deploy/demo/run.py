@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from shutil import which
 from types import FrameType
 from typing import Annotated
 
@@ -77,7 +78,8 @@ def render_videos(folder: Path) -> tuple[DemoVideo, ...]:
 
         videos = render_all(folder, report)
     seconds = sum(video.duration_s for video in videos)
-    console.print(f"[green]✓[/] {len(videos)} videos, {seconds:.0f} s in all, in {folder}")
+    told = f"[green]✓[/] {len(videos)} videos, {seconds:.0f} s in all, in {folder}"
+    console.print(told, soft_wrap=True)
     return videos
 
 
@@ -196,15 +198,26 @@ def _tell_speed(fresh: Sequence[DemoVideo], total: int, wall_s: float) -> None:
 
 
 def _tell_how_to_go_on(address: str, data_dir: Path) -> None:
+    command = _command_here()
     console.print(
         f"\n[bold]Go on[/]\n"
         f"  search         {address}/v1/search?q=why+do+eruptions+cancel+flights\n"
         f"  the API        {address}/docs\n"
         f"  health         {address}/health/ready\n"
-        f"  by hand        pixserve search 'coping with stage fright' --url {address}\n"
-        f"  your videos    pixserve ingest my-video.mp4 --title 'My video' --url {address}\n"
-        f"  data and logs  {data_dir}\n"
+        f"  by hand        {command} search 'coping with stage fright' --url {address}\n"
+        f"  your videos    {command} ingest my-video.mp4 --title 'My video' --url {address}\n"
+        f"  data and logs  {data_dir}\n",
+        soft_wrap=True,
     )
+
+
+def _command_here() -> str:
+    """Return what to type for `pixserve` in this shell."""
+    command = Path(sys.executable).with_name("pixserve")
+    if which("pixserve") == str(command):
+        return "pixserve"
+    inside = command.is_relative_to(Path.cwd())
+    return str(command.relative_to(Path.cwd()) if inside else command)
 
 
 def _bar() -> Progress:

@@ -89,10 +89,10 @@ def show_examples(
     queries = read_queries()
     paraphrases = [judge(client, query, ids[query.video]) for query in queries.paraphrase]
     one_a_video = list({v.query.video: v for v in reversed(paraphrases)}.values())[::-1]
-    console.print(_text_table("Other words than the transcript's", one_a_video[:SHOWN]))
+    _show_texts(console, "Other words than the transcript's", one_a_video[:SHOWN])
     _tell_counts(console, paraphrases)
     keywords = [judge(client, query, ids[query.video]) for query in queries.keyword]
-    console.print(_text_table("Rare words of the transcripts", keywords))
+    _show_texts(console, "Rare words of the transcripts", keywords)
     console.print(_image_table(client, queries.image, videos, ids))
     console.print(_pix_table(client, queries.pix, videos, ids))
     console.print(
@@ -102,19 +102,22 @@ def show_examples(
     )
 
 
-def _text_table(title: str, verdicts: Sequence[Verdict]) -> Table:
-    table = _table(title, "query", "video", "moment", "score", "what is said there", "")
+def _show_texts(console: Console, title: str, verdicts: Sequence[Verdict]) -> None:
+    """Print three lines an answer: the query, the moment, what is said there."""
+    console.print(f"\n[bold]{escape(title)}[/]")
     for verdict in verdicts:
-        mark = "[green]✓[/]" if verdict.right_video and verdict.right_moment else "[yellow]✗[/]"
-        table.add_row(escape(verdict.query.text), *_cells(verdict.first), mark)
-    return table
-
-
-def _cells(hit: Hit | None) -> tuple[str, str, str, str]:
-    if hit is None:
-        return "[dim]nothing matches[/]", "", "", ""
-    text = hit.moments[0].text if hit.moments else ""
-    return escape(hit.title), _moment(hit), f"{hit.score:.2f}", escape(text)
+        right = verdict.right_video and verdict.right_moment
+        console.print(f"[{'green]✓' if right else 'yellow]✗'}[/] {escape(verdict.query.text)}")
+        if verdict.first is None:
+            console.print("        [dim]nothing matches[/]")
+            continue
+        hit = verdict.first
+        text = hit.moments[0].text if hit.moments else ""
+        for line in (
+            f"  {hit.score:.2f}  [bold]{escape(hit.title)}[/], {_moment(hit)}",
+            f"        [dim]{escape(text)}[/]",
+        ):
+            console.print(line, no_wrap=True, overflow="ellipsis", highlight=False)
 
 
 def _moment(hit: Hit) -> str:

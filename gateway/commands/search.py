@@ -1,29 +1,29 @@
 """`pixserve search`."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands.terminal import DEFAULT_URL, Url, clock, connect, shown, video_column
+from gateway.commands.terminal import DEFAULT_URL, Url, clock, connect, shown
 from gateway.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from gateway.schemas import Moment, SearchReply
 
-TEXT_CHARS = 120  # of a moment's transcript in the table
 EXAMPLES = """Find moments by words, by an image or by a sound.
 
 [bold]Examples[/bold]
 
-  pixserve search "how to fold the dough"
+pixserve search "how to fold the dough"
 
-  pixserve search --image frame.jpg --limit 3
+pixserve search --image frame.jpg --limit 3
 
-  pixserve search "guitar solo" --mode audio_heavy --group segment
+pixserve search "rise overnight" --image loaf.jpg --mode text_heavy
 
-  pixserve search "dough" --tag bread --min-pix 100 --explain
+pixserve search "dough" --tag bread --min-pix 100 --group segment --explain
 """
 
 
@@ -100,45 +100,48 @@ def _file(path: Path | None) -> bytes | None:
 
 
 def _print(reply: "SearchReply", explain: bool) -> None:
+    """Print a block a hit: its video, then a line a moment; a terminal's lines are cut to fit."""
     from rich.console import Console
-    from rich.table import Table
     from rich.text import Text
 
-    console = Console()
-    table = Table("", video_column(), "moment", "score", "PIX", "what is said there")
+    console = Console(highlight=False)
+    whole = not console.is_terminal  # a file or a pipe gets whole lines
     for rank, hit in enumerate(reply.hits, start=1):
-        for first, moment in enumerate(hit.moments):
-            table.add_row(
-                "" if first else str(rank),
-                "" if first else shown(hit.title) + Text(f"\n{hit.video_id}", "dim"),
-                f"{clock(moment.start_s)}–{clock(moment.end_s)}",
-                f"{moment.score:.3f}",
-                "" if first else f"{moment.parts.pix:,}",
-                shown(moment.text[:TEXT_CHARS]),
+        pix = f"{hit.moments[0].parts.pix:,} PIX"
+        head = Text(f"{rank:>2}  ").append_text(Text(shown(hit.title).plain, "bold"))
+        console.print(head, Text(f"{hit.video_id}  {pix}", "dim"), sep="  ", soft_wrap=True)
+        for moment in hit.moments:
+            when = f"{clock(moment.start_s)}–{clock(moment.end_s)}"
+            line = Text(f"    {when:<15}  {moment.score:.3f}  ") + shown(moment.text)
+            console.print(
+                line, no_wrap=True, overflow="ignore" if whole else "ellipsis", crop=False
             )
             if explain:
-                table.add_row("", "", "", "", "", _explained(moment), style="dim")
-    console.print(table if reply.hits else "Nothing matches.")
+                for part in _explained(moment):
+                    console.print(Text(" " * 21 + part, "dim"), soft_wrap=True)
+    if not reply.hits:
+        console.print("Nothing matches.")
     for reason in reply.degraded:
-        console.print(Text("left out: ", "yellow") + shown(reason))
+        console.print(Text("left out: ", "yellow") + shown(reason), soft_wrap=True)
     times = reply.stage_ms
     console.print(
         f"{times.total:.1f} ms (embed {times.embed:.1f}, legs {times.legs:.1f}, catalogue "
         f"{times.catalogue:.1f}, gateway {times.gateway:.1f}), bundle {reply.model_version}",
         style="dim",
-        highlight=False,
+        soft_wrap=True,
     )
 
 
-def _explained(moment: "Moment") -> str:
-    """Return the arithmetic of a score, in the order in which it is done."""
+def _explained(moment: "Moment") -> Iterator[str]:
+    """Yield the arithmetic of a score in the order in which it is done, a line a step."""
     parts = moment.parts
-    legs = " + ".join(
-        f"{leg.leg} {leg.weight:.2f}×{leg.relevance:.2f} (raw {leg.raw:.3f}, rank {leg.rank})"
-        for leg in parts.legs
-    )
-    return (
-        f"({legs} = {parts.fusion:.3f}; neighbours +{parts.coherence:.3f}) → relevance "
-        f"{parts.relevance:.3f} × (1 + {parts.pix_weight:.2f} × g({parts.pix:,} of at most "
-        f"{parts.pix_cap:,} PIX) {parts.pix_gain:.2f}) = {moment.score:.3f}"
-    )
+    for leg in parts.legs:
+        yield (
+            f"{leg.leg:<9} {leg.weight:.2f} × {leg.relevance:.3f}  (raw {leg.raw:.3f}, "
+            f"rank {leg.rank})"
+        )
+    yield f"sum       {parts.fusion:.3f}, neighbours +{parts.coherence:.3f}"
+    yield f"relevance {parts.relevance:.3f}"
+    boost = f"1 + {parts.pix_weight:.2f} × {parts.pix_gain:.3f}"
+    yield f"PIX       × {1 + parts.pix_boost:.3f}  ({boost})"
+    yield f"score     {moment.score:.3f}"

@@ -5,12 +5,13 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Event
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from gateway.api.filenames import MEDIA_SUFFIXES, TRANSCRIPT_SUFFIXES
-from gateway.commands.terminal import DEFAULT_URL, Url, connect, shown, video_column
+from gateway.commands.terminal import DEFAULT_URL, Url, connect, print_table, shown, table_of
 from gateway.errors import InvalidRequest, PixserveError
 
 if TYPE_CHECKING:
@@ -23,14 +24,13 @@ INGEST_EXAMPLES = """Send videos and wait until they can be searched.
 
 [bold]Examples[/bold]
 
-  pixserve ingest talk.mp4 --title "Bread at home" --category tutorial --pix 500
+pixserve ingest talk.mp4 --title "Bread at home" --pix 500
 
-  pixserve ingest recordings/ --creator anna --tags cooking,bread
+pixserve ingest recordings/ --creator anna --category tutorial --tags cooking,bread
 
-  pixserve ingest talk.mp4 --transcript talk.en.vtt
+pixserve ingest talk.mp4 --transcript talk.en.vtt
 
-A folder is searched for video and sound files; a .srt or .vtt file of the same name beside a file
-is sent along.
+A folder is searched for video and sound files; a .srt or .vtt file of the same name goes along.
 """
 
 
@@ -86,13 +86,19 @@ def ingest(
     )
     connect(url).close()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
+    stop = Event()
     with Progress(*columns) as bars, ThreadPoolExecutor(AT_ONCE) as pool:
 
         def one(path: Path) -> Outcome:
             told = msgspec.structs.replace(metadata, title=metadata.title or path.stem)
-            return _ingest_one(url, path, told, transcript or _sidecar(path), bars)
+            return _ingest_one(url, path, told, transcript or _sidecar(path), bars, stop)
 
-        outcomes = list(pool.map(one, files))
+        try:
+            outcomes = list(pool.map(one, files))
+        except KeyboardInterrupt:
+            stop.set()
+            typer.echo("what was sent is analysed on: see pixserve videos", err=True)
+            raise
     _print_outcomes(outcomes)
     if any(outcome.failed for outcome in outcomes):
         raise typer.Exit(1)
@@ -106,10 +112,8 @@ def videos(
 
     Example: pixserve videos --limit 100
     """
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(video_column(), "title", "creator", "state", "length", "segments", "PIX")
+    table = table_of("video", "title", "creator", "state", "length", "segments", "PIX")
+    errors = []
     with connect(url) as client:
         after: str | None = None
         left = limit
@@ -120,16 +124,20 @@ def videos(
                     video.id,
                     shown(video.title),
                     shown(video.creator_id),
-                    shown(video.state if video.error is None else f"{video.state}: {video.error}"),
+                    video.state,
                     f"{video.duration_s or 0:.0f} s",
                     str(video.segments),
                     f"{video.pix:,}",
                 )
+                if video.error is not None:
+                    errors.append(shown(f"{video.id}: {video.error}").plain)
             left -= len(page.videos)
             after = page.next
             if after is None:
                 break
-    Console().print(table)
+    print_table(table)
+    for error in errors:
+        typer.echo(error)
 
 
 def invest(
@@ -187,15 +195,22 @@ def _sidecar(path: Path) -> Path | None:
 
 
 def _ingest_one(
-    url: str, path: Path, metadata: "VideoMetadata", transcript: Path | None, bars: "Progress"
+    url: str,
+    path: Path,
+    metadata: "VideoMetadata",
+    transcript: Path | None,
+    bars: "Progress",
+    stop: Event,
 ) -> Outcome:
-    """Send one file and wait for its job; an error is this file's alone."""
+    """Send one file and wait for its job, until `stop` is set; an error is this file's alone."""
     from gateway.client import Client
 
     name = shown(path.name).plain
     bar = bars.add_task(f"{name}: sending", total=100)
 
     def sent(done: int, total: int) -> None:
+        if stop.is_set():
+            raise PixserveError("interrupted")
         bars.update(bar, completed=100 * done / max(1, total))
 
     def analysed(job: "Job") -> None:
@@ -204,22 +219,27 @@ def _ingest_one(
     try:
         with Client(url) as client:
             accepted = client.upload(path, metadata, transcript, sent)
-            job = client.wait(accepted.job_id, analysed)
+            job = client.wait(accepted.job_id, analysed, stop=stop)
             video = client.video(accepted.video_id)
     except (PixserveError, OSError) as error:
         bars.update(bar, description=f"{name}: failed")
         return Outcome(path, None, str(error), failed=True)
     if job.state != "succeeded":
         return Outcome(path, video, job.error or job.state, failed=True)
-    note = "was there already" if accepted.existing else ""
-    return Outcome(path, video, note, failed=False)
+    return Outcome(path, video, _kept(video, metadata, accepted.existing), failed=False)
+
+
+def _kept(video: "Video", metadata: "VideoMetadata", existing: bool) -> str:
+    """Return what a second upload of a video left as it was."""
+    note = "was there already" if existing else ""
+    if not metadata.pix or (not existing and video.pix >= metadata.pix):
+        return note
+    advice = f"no PIX was added: pixserve invest {video.id} {metadata.pix}"
+    return "; ".join(filter(None, (note, advice)))
 
 
 def _print_outcomes(outcomes: list[Outcome]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table("file", video_column(), "state", "length", "segments", "PIX", "")
+    table = table_of("file", "video", "state", "length", "segments", "PIX")
     for outcome in outcomes:
         video = outcome.video
         table.add_row(
@@ -229,6 +249,8 @@ def _print_outcomes(outcomes: list[Outcome]) -> None:
             f"{video.duration_s or 0:.0f} s" if video else "",
             str(video.segments) if video else "",
             f"{video.pix:,}" if video else "",
-            shown(outcome.note),
         )
-    Console().print(table)
+    print_table(table)
+    for outcome in outcomes:
+        if outcome.note:
+            typer.echo(shown(f"{outcome.path.name}: {outcome.note}").plain)
