@@ -3,6 +3,7 @@
 Files are read through a file object; FFmpeg opens no path and no address of its own.
 """
 
+import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 from math import isfinite
@@ -74,6 +75,19 @@ def open_media(source: Source, containers: tuple[str, ...]) -> Iterator[InputCon
             message = f"the file has {len(container.streams)} streams, {MAX_STREAMS} are allowed"
             raise MediaLimitExceeded("streams", message)
         yield container
+
+
+@contextmanager
+def damage_forgiven() -> Iterator[None]:
+    """Let a damaged packet cost its own frames only; memory that ran out is no damage.
+
+    Decoders do not agree on the error that damage gets: AAC's may say "operation not permitted".
+    """
+    try:
+        yield
+    except FFmpegError as error:
+        if error.errno == errno.ENOMEM:
+            raise
 
 
 def _refusal(source: Source, containers: tuple[str, ...]) -> MediaRefused:

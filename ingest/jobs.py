@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from gateway.api.copies import copy_metadata
+from gateway.api.incoming import room
 from gateway.catalogue.analyses import (
     Findings,
     Modalities,
@@ -22,6 +23,7 @@ from gateway.catalogue.analyses import (
 from gateway.catalogue.job_queue import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import (
+    ConfigurationError,
     Conflict,
     MediaRefused,
     NotFound,
@@ -47,6 +49,10 @@ log = logging.getLogger("pixserve.worker")
 
 async def run(doors: Doors, job: ClaimedJob) -> None:
     """Do a claimed job and note its outcome; cancelled, put it back so that it is resumed."""
+    if job.attempts > doors.settings.job_attempts:
+        reason = f"begun {job.attempts - 1} times, and each time the worker did not survive it"
+        await _refuse(doors, job, reason)
+        return
     lease = Lease(doors, job)
     work = asyncio.create_task(_work(doors, job, lease))
     keeper = asyncio.create_task(lease.keep(work))
@@ -66,7 +72,8 @@ async def run(doors: Doors, job: ClaimedJob) -> None:
     except MediaRefused as error:
         await _refuse(doors, job, f"{error.reason}: {error.message}")
     except WAITS_FOR as error:
-        await _put_back(doors, job, f"waiting: {error.message}", counted=False)
+        log.info("job %s waits: %s", job.id, error)
+        await _put_back(doors, job, f"waiting: {_awaited(error)}", counted=False)
     except Exception as error:
         log.exception("job %s failed", job.id)
         await _failed(doors, job, error)
@@ -74,6 +81,13 @@ async def run(doors: Doors, job: ClaimedJob) -> None:
         keeper.cancel()
         with suppress(asyncio.CancelledError):
             await keeper
+
+
+def _awaited(error: PixserveError) -> str:
+    """Say what a job waits for; addresses and the network's own words are for the log alone."""
+    if isinstance(error, Unavailable):
+        return f"{error.part} does not answer"
+    return error.message
 
 
 def _is_cancelled() -> bool:
@@ -107,7 +121,7 @@ async def ingest(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
         folder / record.source_name, request, doors.settings, doors.triton, lease.tell
     )
     lease.tell("index", 95)
-    await doors.disk.call(analysis.tokens.write, folder / "tokens.npz")
+    await doors.disk.call(_keep_tokens, analysis, folder)
     await _write_index(doors, job, record, analysis)
     await doors.threads.call(analyses.store, record.id, _findings(doors, record, analysis))
     await doors.threads.call(doors.catalogue.ledger.deepen, record.id, deeper(doors.settings))
@@ -162,6 +176,11 @@ def _request(doors: Doors, record: VideoRecord, folder: Path) -> AnalysisRequest
         language=record.language,
         model_version=doors.bundle.id,
     )
+
+
+def _keep_tokens(analysis: Analysis, folder: Path) -> None:
+    with room():
+        analysis.tokens.write(folder / "tokens.npz")
 
 
 async def _write_index(
@@ -252,19 +271,30 @@ async def _failed(doors: Doors, job: ClaimedJob, error: Exception) -> None:
     if job.attempts < doors.settings.job_attempts:
         await _put_back(doors, job, "waiting to be tried again", counted=True)
         return
-    known = isinstance(error, PixserveError)
+    # A broken installation is told in the log: its message names files of this machine.
+    known = isinstance(error, PixserveError) and not isinstance(error, ConfigurationError)
     await _refuse(doors, job, str(error) if known else "internal error; the worker's log says more")
 
 
 async def _refuse(doors: Doors, job: ClaimedJob, reason: str) -> None:
-    """End a job for good; a first analysis leaves nothing of its video but the reason."""
+    """End a job for good; a first analysis leaves nothing of its video but the reason.
+
+    The reason comes last: as soon as it is told, the same file may be uploaded anew.
+    """
+    jobs, lease_s = doors.catalogue.jobs, doors.settings.job_lease_s + DELETE_S
+    if not await doors.threads.call(jobs.extend, job, lease_s=lease_s):
+        await doors.threads.call(jobs.cancel, job)  # it was to stop, or is another worker's
+        return
     log.warning("job %s of video %s failed: %s", job.id, job.video_id, reason)
-    if job.kind == "ingest":
+    if job.kind == "ingest" and not await _is_searchable(doors, job.video_id):
         with suppress(Unavailable):  # it wrote nothing to an index that is not there
             await doors.milvus.delete_video(doors.bundle, job.video_id, timeout_s=DELETE_S)
-        await doors.threads.call(doors.catalogue.analyses.fail, job.video_id, reason)
         await doors.disk.call(_remove_folder, doors.settings.videos_dir / job.video_id)
     await doors.threads.call(doors.catalogue.jobs.fail, job, reason)
+
+
+async def _is_searchable(doors: Doors, video_id: str) -> bool:
+    return video_id in await doors.threads.call(doors.catalogue.pix_of, [video_id])
 
 
 def _remove_folder(folder: Path) -> None:

@@ -5,14 +5,13 @@ looked at before; nothing larger leaves the sandbox.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from itertools import islice
 from typing import cast
 
 import msgspec
 import numpy as np
 from av.container import InputContainer
-from av.error import FFmpegError, InvalidDataError
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
@@ -26,6 +25,7 @@ from ingest.container import (
     VIDEO_CONTAINERS,
     VideoPacket,
     audio_stream,
+    damage_forgiven,
     open_media,
     video_stream,
 )
@@ -239,9 +239,7 @@ def _decode_alone(stream: VideoStream, packet: VideoPacket) -> Iterator[VideoFra
 def _decode(stream: VideoStream, packets: Iterable[VideoPacket]) -> Iterator[VideoFrame]:
     """Decode packets to the last frame; a damaged packet costs its own frames only."""
     for packet in packets:
-        try:
+        with damage_forgiven():
             yield from packet.decode()
-        except InvalidDataError:
-            continue
-    with suppress(FFmpegError):
+    with damage_forgiven():
         yield from stream.codec_context.decode(None)

@@ -10,7 +10,6 @@ from typing import cast
 import msgspec
 import numpy as np
 from av.codec.context import CodecContext
-from av.error import InvalidDataError
 from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
@@ -20,7 +19,13 @@ from ensembles.arrays import UInt8Array
 from ensembles.contracts import ABSENT, MAX_IMAGE_PX
 from gateway.errors import InvalidRequest, MediaLimitExceeded, MediaRefused
 from ingest.calls import Result, Source
-from ingest.container import VIDEO_CONTAINERS, VideoPacket, open_media, video_stream
+from ingest.container import (
+    VIDEO_CONTAINERS,
+    VideoPacket,
+    damage_forgiven,
+    open_media,
+    video_stream,
+)
 from ingest.decode import FramesWanted, ImageWanted
 from ingest.image import orient, read_head
 from ingest.media import decoding_runs
@@ -95,11 +100,10 @@ def decode_run(
     for packet in run:
         if context.name in SKIPPING:
             context.skip_frame = "DEFAULT" if packet.pts in ticks else "NONREF"
-        try:
+        with damage_forgiven():
             yield from packet.decode()
-        except InvalidDataError:  # a damaged packet costs its own frames only
-            continue
-    yield from context.decode(None)
+    with damage_forgiven():
+        yield from context.decode(None)
 
 
 def shrunk_size(frame: VideoFrame, short_side_px: int, aspect: float = 1.0) -> tuple[int, int]:

@@ -125,10 +125,8 @@ def probe_inside(source: Source, _: bytes) -> Result:
             ),
             ignored=tuple(ignored),
         )
-    if info.duration_s == 0.0 or info.video is None:
-        end_s = _measured_duration_s(source)
-        _check_whole(info.duration_s, end_s)
-        info = msgspec.structs.replace(info, duration_s=info.duration_s or end_s)
+    if info.duration_s == 0.0 or info.video is None or info.start_s > TRUNCATED_S:
+        info = msgspec.structs.replace(info, duration_s=_measured_duration_s(source))
     return Result(info)
 
 
@@ -178,13 +176,13 @@ def _audio_track(container: InputContainer, stream: AudioStream) -> AudioTrack:
 
 
 def _measured_duration_s(source: Source) -> float:
-    """Return where the last packet ends, for files that do not state their duration."""
+    """Return the duration by the last packet, where a file states none or one in doubt."""
     end_s = 0.0
     with open_media(source, SOUND_CONTAINERS) as container:
         for packet in container.demux(*container.streams.video, *container.streams.audio):
             if packet.pts is not None:
                 end_s = max(end_s, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-        return max(0.0, end_s - start_s(container))
+        return _checked_duration_s(container, end_s)
 
 
 # ---- inside the sandbox: the packets ------------------------------------------------------------
@@ -215,13 +213,24 @@ def packets_inside(source: Source, _: bytes) -> Result:
         tick_s = float(stream.time_base)
         end_s = (max(ticks) + duration) * tick_s if ticks else 0.0
         sound_s = sound_ticks * float(audio.time_base or 0) if audio else 0.0
-        _check_whole(duration_s(container), max(end_s, sound_s) - start_s(container))
+        _checked_duration_s(container, max(end_s, sound_s))
     arrays = (np.array(ticks, np.int64), np.array(keyframes, np.bool_), np.array(sizes, np.int32))
     return Result((tick_s, end_s), arrays)
 
 
-def _check_whole(stated_s: float, end_s: float) -> None:
-    """Refuse a file whose packets end long before the duration that its head states."""
-    if stated_s - end_s > max(TRUNCATED_S, TRUNCATED_SHARE * stated_s):
-        message = f"the file ends after {end_s:.1f} s of {stated_s:.1f} s: was it sent whole?"
+def _checked_duration_s(container: InputContainer, end_s: float) -> float:
+    """Return how long a file is whose last packet ends at `end_s` on the file's own clock.
+
+    Some muxers of Matroska state when the file ends in place of how long it is.
+
+    Raises:
+        MediaRefused: `truncated`, where the packets end long before the stated duration.
+    """
+    stated_s, begin_s = duration_s(container), start_s(container)
+    length_s = max(0.0, end_s - begin_s)
+    if container.format.name.startswith("matroska") and stated_s > begin_s:
+        stated_s -= begin_s
+    if stated_s - length_s > max(TRUNCATED_S, TRUNCATED_SHARE * stated_s):
+        message = f"the file ends after {length_s:.1f} s of {stated_s:.1f} s: was it sent whole?"
         raise MediaRefused("truncated", message)
+    return length_s if begin_s > TRUNCATED_S else stated_s or length_s

@@ -29,6 +29,7 @@ from ingest.sounds import near
 
 SEEK_MARGIN_S = 1.0  # sought before what is wanted: a file's streams run a little apart
 READ_MARGIN_S = 1.0  # read after the last window of sound, for the same reason
+SILENT_MARGIN_S = 10.0  # of picture read after that window where no more sound comes
 CLOCK = Fraction(1, 1000)  # seconds of a tick of Matroska's clock
 CLOCK_S = float(CLOCK)
 
@@ -100,8 +101,10 @@ def _read(
     for packet in container.demux(*(stream for stream in (video, audio) if stream is not None)):
         if packet.pts is None or not packet.size:
             continue
+        at_s = float(packet.pts * packet.time_base)
+        heard = heard or at_s > silent_from_s + SILENT_MARGIN_S
         if audio is not None and packet.stream_index == audio.index:
-            heard = heard or float(packet.pts * packet.time_base) > silent_from_s
+            heard = heard or at_s > silent_from_s
             if near(cast("AudioPacket", packet), cut.windows_s):
                 sounds.append(cast("AudioPacket", packet))
                 size += packet.size

@@ -8,7 +8,6 @@ import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 from av.audio.stream import AudioStream
-from av.error import InvalidDataError
 
 from ensembles.arrays import FloatArray
 from ensembles.contracts import (
@@ -25,6 +24,7 @@ from ingest.container import (
     VIDEO_CONTAINERS,
     AudioPacket,
     audio_stream,
+    damage_forgiven,
     open_media,
 )
 from ingest.decode import WindowsWanted
@@ -113,11 +113,10 @@ def decode_samples(
 
 def _frames_of(stream: AudioStream, packets: Iterable[AudioPacket]) -> Iterator[AudioFrame]:
     for packet in packets:
-        try:
+        with damage_forgiven():
             yield from packet.decode()
-        except InvalidDataError:  # a damaged packet costs its own samples only
-            continue
-    yield from stream.codec_context.decode(None)
+    with damage_forgiven():
+        yield from stream.codec_context.decode(None)
 
 
 def _paste(window: FloatArray, samples: FloatArray, offset: int) -> None:

@@ -146,6 +146,7 @@ def clean(cues: Iterable[Cue]) -> tuple[Cue, ...]:
     rolled = ""
     for cue in sorted(cues, key=lambda cue: (cue.start_s, cue.end_s)):
         plain = html.unescape(_TAG.sub("", cue.text[:MAX_CUE_CHARS].replace("\\N", "\n")))
+        plain = plain.replace("\0", "")  # which PostgreSQL does not store
         lines = [" ".join(line.split()) for line in plain.splitlines()]
         follows = bool(kept) and cue.start_s - kept[-1].end_s <= ROLLING_S
         new = [line for line in lines if line and not (follows and line == rolled)]

@@ -86,12 +86,7 @@ async def _next_job(doors: Doors, name: str) -> ClaimedJob:
     while True:
         try:
             if await doors.threads.call(jobs.is_due):
-                job = await doors.threads.call(
-                    jobs.claim,
-                    name,
-                    lease_s=settings.job_lease_s,
-                    max_attempts=settings.job_attempts,
-                )
+                job = await doors.threads.call(jobs.claim, name, lease_s=settings.job_lease_s)
                 if job is not None:
                     return job
         except PixserveError as error:

@@ -141,7 +141,7 @@ def add_searchable(settings: Settings, video_id: str, texts: list[str], **metada
         )
         for segment in segments
     ]
-    while job := catalogue.jobs.claim("test", lease_s=60, max_attempts=5):
+    while job := catalogue.jobs.claim("test", lease_s=60):
         catalogue.jobs.finish(job)
     catalogue.close()
     asyncio.run(_write(settings, rows))

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.database import id_batches
 from gateway.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
 from gateway.schemas import InvestmentRequest, Modality, VideoPatch
 from tests.catalogues import DATABASES, empty_catalogue, findings, new_video, postgresql
@@ -48,8 +49,8 @@ def test_only_searchable_videos_have_pix_for_a_search(catalogue: Catalogue) -> N
     catalogue.library.add(new_video("queued", pix=9))
     ready(catalogue, "gone", pix=5)
     catalogue.library.begin_delete("gone")
-    ready(catalogue, "broken", pix=3)
-    catalogue.analyses.fail("broken", "no")
+    catalogue.library.add(new_video("broken", pix=3))
+    fail(catalogue, "no", "broken")
 
     assert catalogue.pix_of(["a", "queued", "gone", "broken", "unknown"]) == {"a": 7}
 
@@ -77,6 +78,17 @@ def test_more_ids_than_a_statement_takes_are_read_in_parts(catalogue: Catalogue)
     ids = [f"unknown-{number}" for number in range(25_000)]
 
     assert catalogue.pix_of([*ids, "a"]) == {"a": 1}
+
+
+def test_more_videos_than_a_statement_takes_are_known_by_parts(
+    catalogue: Catalogue, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gateway.catalogue.database.MAX_IDS", 2)
+    for number in range(5):
+        catalogue.library.add(new_video(f"v{number}"))
+    ids = [f"v{number}" for number in range(7)]
+    assert list(map(len, id_batches(ids))) == [2, 2, 2, 1]
+    assert catalogue.library.known(ids) == set(ids[:5])
 
 
 def test_videos_are_found_by_their_pix_most_first(catalogue: Catalogue) -> None:
@@ -130,7 +142,7 @@ def test_many_uploads_of_one_video_at_once_make_one_job(catalogue: Catalogue) ->
 
 def test_a_failed_video_is_taken_in_anew_and_keeps_its_ledger(catalogue: Catalogue) -> None:
     first = catalogue.library.add(new_video("a", pix=12))
-    catalogue.analyses.fail("a", "not_media: no")
+    fail(catalogue, "not_media: no", "a")
 
     again = catalogue.library.add(new_video("a", pix=12))
 
@@ -155,8 +167,30 @@ def test_a_video_that_is_being_deleted_refuses_everything_but_reads(catalogue: C
     ):
         with pytest.raises(Conflict):
             refused()
-    catalogue.analyses.fail("a", "late")
+
+
+def test_a_failure_that_comes_after_a_deletion_does_not_bring_the_video_back(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.library.add(new_video("a"))
+    job = catalogue.jobs.claim("w", lease_s=60)
+    assert job is not None
+    catalogue.library.begin_delete("a")
+
+    catalogue.jobs.fail(job, "late")
+
     assert catalogue.library.video("a").state == "deleting"
+
+
+def test_a_failure_leaves_a_searchable_video_searchable(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("a"))
+    job = catalogue.jobs.claim("w", lease_s=60)
+    assert job is not None
+    catalogue.analyses.store("a", findings("a"))
+
+    assert catalogue.jobs.fail(job, "after its result was stored")
+
+    assert catalogue.library.video("a").state == "ready"
 
 
 def test_a_removed_video_takes_all_of_its_rows_with_it(catalogue: Catalogue) -> None:
@@ -285,7 +319,7 @@ def test_pix_that_comes_while_the_analysis_runs_is_looked_at_after_it(
     catalogue: Catalogue,
 ) -> None:
     catalogue.library.add(new_video("a"))
-    job = catalogue.jobs.claim("w", lease_s=60, max_attempts=5)
+    job = catalogue.jobs.claim("w", lease_s=60)
     assert job is not None
     assert invest(catalogue, "a", 1, "k", deeper=True).job_id is None
 
@@ -349,6 +383,17 @@ def test_a_catalogue_of_another_schema_is_refused(tmp_path: Path) -> None:
         Catalogue(f"sqlite:///{path}")
 
 
+def test_text_that_a_database_cannot_store_is_refused_or_stored_whole(catalogue: Catalogue) -> None:
+    new = new_video("a", title="a\0b")
+    if catalogue._database._engine.dialect.name == "postgresql":
+        with pytest.raises(InvalidRequest, match=r"U\+0000"):
+            catalogue.library.add(new)
+        assert catalogue.library.known(["a"]) == set()
+    else:
+        assert catalogue.library.add(new).existing is False
+        assert catalogue.library.video("a").title == "a\0b"
+
+
 def test_a_file_that_is_no_database_is_unavailable(tmp_path: Path) -> None:
     path = tmp_path / "c.db"
     path.write_bytes(b"not a database, but long enough to be looked at" * 100)
@@ -371,6 +416,13 @@ def sqlite_catalogue(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Catal
     catalogue.close()
 
 
+def fail(catalogue: Catalogue, error: str, video_id: str) -> None:
+    while job := catalogue.jobs.claim("w", lease_s=60):
+        if job.video_id == video_id:
+            assert catalogue.jobs.fail(job, error)
+            return
+
+
 def finish_all(catalogue: Catalogue) -> None:
-    while job := catalogue.jobs.claim("w", lease_s=60, max_attempts=5):
+    while job := catalogue.jobs.claim("w", lease_s=60):
         catalogue.jobs.finish(job)

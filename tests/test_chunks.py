@@ -3,16 +3,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import av
+import msgspec
 import numpy as np
 import pytest
 
 from ensembles.contracts import ABSENT, AUDIO_RATE_HZ, MAX_CHUNK_BYTES, MAX_CHUNK_SEGMENTS
 from gateway.settings import Settings
-from ingest.chunks import Chunk, Sizes, cut_chunks, pack
+from ingest.calls import Source, SourceFile
+from ingest.chunks import Chunk, Sizes, cut_chunks, cut_of, pack
 from ingest.decode import decode_frames, decode_windows
 from ingest.media import MediaInfo, PacketIndex, decoding_runs, no_packets
 from ingest.plan import ModalityWeights, Segment
 from ingest.probe import probe, read_packets
+from ingest.remux import cut_inside
 from tests.media import Scene, make_sound, make_video
 
 EVEN = ModalityWeights(1.0, 1.0, 1.0)
@@ -95,6 +98,45 @@ def test_frame_times_are_on_the_players_clock(tmp_path: Path) -> None:
     packets = read_packets(path, probe(path))
     _, _, (chunk,) = cut(path, segments_with([packets.ticks[[0, 25]].tolist()]))
     assert chunk.frame_times_s.tolist() == pytest.approx([0.0, 1.0])
+
+
+def test_a_sound_that_ends_early_does_not_make_every_chunk_read_the_whole_file(
+    tmp_path: Path,
+) -> None:
+    path = with_short_sound(make_video(tmp_path / "a.mkv", duration_s=120), until_s=2.0)
+    info = probe(path)
+    packets = read_packets(path, info)
+    segment = segments_with([[int(packets.ticks[0])]], windows=[4.0])
+    read_bytes = 0
+
+    class Counted(Source):
+        def open(self) -> SourceFile:
+            return CountedFile(self.fd)
+
+    class CountedFile(SourceFile):
+        def read(self, size: int = -1) -> bytes:
+            nonlocal read_bytes
+            data = super().read(size)
+            read_bytes += len(data)
+            return data
+
+    with path.open("rb") as file:
+        wanted = msgspec.msgpack.encode(cut_of(segment, packets, info.start_s))
+        cut_inside(Counted(file.fileno()), wanted)
+    assert read_bytes < info.size_bytes / 2
+
+
+def with_short_sound(path: Path, *, until_s: float) -> Path:
+    """Copy a file without the sound after a time."""
+    copy = path.with_name(f"short-{path.name}")
+    with av.open(str(path)) as source, av.open(str(copy), "w") as target:
+        streams = {s.index: target.add_stream_from_template(s) for s in source.streams}
+        for packet in source.demux():
+            is_late = packet.stream.type == "audio" and float(packet.pts or 0) / 1000 > until_s
+            if packet.dts is not None and not is_late:
+                packet.stream = streams[packet.stream.index]
+                target.mux(packet)
+    return copy
 
 
 def test_rotation_survives_the_cut(tmp_path: Path) -> None:

@@ -94,6 +94,23 @@ def test_damage_in_the_middle_costs_only_frames_nearby(chunk: bytes) -> None:
     assert close(frames[2], draw(SCENES[2], (320, 180), 149 / 25))
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_sound_costs_only_its_own_time(tmp_path: Path, seed: int) -> None:
+    path = make_sound(tmp_path / "a.m4a", duration_s=6)
+    data = bytearray(path.read_bytes())
+    random = np.random.default_rng(seed)
+    for at, size in sound_packets(path)[100:140]:
+        data[at + int(random.integers(size))] ^= 1 << int(random.integers(8))
+    windows = decode_windows(bytes(data), [0.0, 2.0])
+    assert np.abs(windows[0]).max() > 0.1
+
+
+def sound_packets(path: Path) -> list[tuple[int, int]]:
+    """Where in the file each packet lies, and its size."""
+    with av.open(str(path)) as container:
+        return [(packet.pos, packet.size) for packet in container.demux() if packet.size]
+
+
 def test_windows_hold_the_sound_of_their_time(chunk: bytes) -> None:
     windows = decode_windows(chunk, [0.0, 2.0, 5.0, ABSENT])
     assert windows.shape == (4, AUDIO_WINDOW_SAMPLES)

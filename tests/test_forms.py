@@ -42,6 +42,19 @@ async def test_any_bytes_arrive_whole_in_any_pieces(data: bytes, size: int) -> N
     assert fields["a"].filename == "x.bin"
 
 
+@pytest.mark.parametrize("name", ["filename", "name"])
+async def test_a_header_that_is_not_utf8_is_refused_without_the_parsers_own_words(
+    name: str,
+) -> None:
+    body = form(("a", "NAME", b"data")).replace(
+        b"NAME" if name == "filename" else b'"a"', b'"\xff"'
+    )
+    with pytest.raises(InvalidRequest) as refused:
+        await read(body, "a", size=100)
+    assert "failed to decode" in str(refused.value)
+    assert "UnicodeDecodeError" not in str(refused.value)
+
+
 async def test_parts_come_in_any_order_and_may_be_missing() -> None:
     fields = await read(form(("b", None, b"2"), ("a", None, b"1")), "a", "b", "c")
     assert [field.data for field in fields.values()] == [b"1", b"2", b""]

@@ -32,7 +32,7 @@ def catalogue(database_url: str) -> Iterator[Catalogue]:
 
 
 def claim(catalogue: Catalogue, worker: str = "w", lease_s: float = 60.0) -> ClaimedJob | None:
-    return catalogue.jobs.claim(worker, lease_s=lease_s, max_attempts=3)
+    return catalogue.jobs.claim(worker, lease_s=lease_s)
 
 
 def claimed(catalogue: Catalogue, worker: str = "w", lease_s: float = 60.0) -> ClaimedJob:
@@ -111,18 +111,24 @@ def test_a_cancelled_job_of_a_dead_worker_is_not_done_again(catalogue: Catalogue
     assert catalogue.jobs.job(dead.id).state == "cancelled"
 
 
-def test_a_job_that_kills_its_workers_fails_in_the_end_and_its_video_too(
-    catalogue: Catalogue,
-) -> None:
-    accepted = catalogue.library.add(new_video("v"))
-    for _ in range(3):
-        claimed(catalogue, lease_s=-1)
+def test_a_job_that_kills_its_workers_tells_how_often_it_was_begun(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("v"))
+    attempts = [claimed(catalogue, lease_s=-1).attempts for _ in range(3)]
+    assert attempts == [1, 2, 3]
 
-    assert claim(catalogue) is None
-    job = catalogue.jobs.job(accepted.job_id)
-    assert (job.state, job.attempts) == ("failed", 3)
-    assert "3 times" in (job.error or "")
-    assert catalogue.library.video("v").state == "failed"
+
+def test_a_job_that_fails_takes_its_video_along_in_one_step(catalogue: Catalogue) -> None:
+    accepted = catalogue.library.add(new_video("v"))
+    dead = claimed(catalogue, "dead", lease_s=-1)
+    job = claimed(catalogue, "alive")
+
+    assert not catalogue.jobs.fail(dead, "late")
+    assert catalogue.library.video("v").state == "queued"
+    assert catalogue.jobs.fail(job, "too_long: no")
+    video = catalogue.library.video("v")
+    assert (video.state, video.error) == ("failed", "too_long: no")
+    assert video.visual.state == "failed"
+    assert catalogue.jobs.job(accepted.job_id).error == "too_long: no"
 
 
 def test_waiting_for_another_part_does_not_count_as_a_try(catalogue: Catalogue) -> None:
@@ -131,9 +137,10 @@ def test_waiting_for_another_part_does_not_count_as_a_try(catalogue: Catalogue) 
 
     assert catalogue.jobs.put_back(job, stage="waiting: milvus", counted=False, delay=False)
 
+    assert catalogue.jobs.job(job.id).stage == "waiting: milvus"
     again = claimed(catalogue)
     assert (again.id, again.attempts) == (job.id, 1)
-    assert catalogue.jobs.job(job.id).stage == "waiting: milvus"
+    assert catalogue.jobs.job(job.id).stage == "starting"
 
 
 def test_a_job_that_is_put_back_rests_first(catalogue: Catalogue) -> None:

@@ -1,4 +1,5 @@
 import asyncio
+import errno
 import hashlib
 import shutil
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -16,15 +17,16 @@ from ensembles.chunk import ChunkEmbeddings, ChunkInput
 from gateway.catalogue.job_queue import ClaimedJob
 from gateway.catalogue.library import NewVideo
 from gateway.doors import Doors, open_doors
-from gateway.errors import Unavailable
+from gateway.errors import ConfigurationError, Unavailable
 from gateway.index.milvus import Milvus
-from gateway.index.rows import LEGS, VECTOR_LEGS
+from gateway.index.rows import LEGS, VECTOR_LEGS, IndexRow
 from gateway.schemas import InvestmentRequest, VideoMetadata, VideoPatch
 from gateway.triton import Triton
 from ingest.depth import deeper
 from ingest.jobs import repair_copies, run
 from ingest.probe import probe
 from ingest.sandbox import SANDBOX
+from ingest.tokens import Tokens
 from tests.gateways import BUNDLE, NOWHERE, gateway_settings
 from tests.media import make_sound, make_text_file, make_video
 
@@ -119,9 +121,15 @@ def add(doors: Doors, video_id: str, source: Path, **metadata: object) -> str:
 
 
 def claim(doors: Doors, lease_s: float = 60) -> ClaimedJob:
-    job = doors.catalogue.jobs.claim("test", lease_s=lease_s, max_attempts=3)
+    job = doors.catalogue.jobs.claim("test", lease_s=lease_s)
     assert job is not None
     return job
+
+
+def due(doors: Doors) -> None:
+    """End the rest of what was put back."""
+    with doors.catalogue._database.write() as connection:
+        connection.exec_driver_sql("update jobs set run_at_s = 0")
 
 
 async def counts(doors: Doors, video_id: str) -> dict[str, int]:
@@ -216,7 +224,7 @@ async def test_without_triton_a_job_waits_and_no_try_is_counted(doors: Doors, vi
 
     job = doors.catalogue.jobs.job(job_id)
     assert (job.state, job.attempts) == ("queued", 0)
-    assert job.stage == "waiting: triton is not ready"
+    assert job.stage == "waiting: triton does not answer"
     assert embedder(doors).calls == 0
 
 
@@ -235,18 +243,18 @@ async def test_without_milvus_a_job_waits(doors: Doors, video: Path) -> None:
 async def test_a_triton_that_dies_under_a_job_is_waited_for_and_the_job_resumed(
     doors: Doors, video: Path
 ) -> None:
-    add(doors, "resumed", video)
+    job_id = add(doors, "resumed", video)
 
     def die() -> None:
-        raise Unavailable("triton", "triton died")
+        raise Unavailable("triton", "127.0.0.1:8001 refused the connection")
 
     embedder(doors).before = die
     await run(doors, claim(doors))
+    assert doors.catalogue.jobs.job(job_id).stage == "waiting: triton does not answer"
     assert doors.catalogue.library.video("resumed").state == "processing"
 
     embedder(doors).before = lambda: None
-    with doors.catalogue._database.write() as connection:  # its rest is over
-        connection.exec_driver_sql("update jobs set run_at_s = 0")
+    due(doors)
     await run(doors, claim(doors))
     assert doors.catalogue.library.video("resumed").state == "ready"
 
@@ -262,14 +270,138 @@ async def test_a_bug_is_tried_again_but_not_for_ever(doors: Doors, video: Path) 
     doors = replace(doors, settings=settings)
     await run(doors, claim(doors))
     assert doors.catalogue.jobs.job(job_id).state == "queued"
-    with doors.catalogue._database.write() as connection:
-        connection.exec_driver_sql("update jobs set run_at_s = 0")
+    due(doors)
     await run(doors, claim(doors))
 
     job = doors.catalogue.jobs.job(job_id)
     assert (job.state, job.attempts) == ("failed", 2)
     assert "secret" not in (job.error or "")
     assert doors.catalogue.library.video("buggy").state == "failed"
+
+
+async def test_a_job_that_kills_its_workers_fails_and_leaves_nothing(
+    doors: Doors, video: Path
+) -> None:
+    job_id = add(doors, "deadly", video)
+    doors = replace(doors, settings=msgspec.structs.replace(doors.settings, job_attempts=2))
+    for _ in range(2):
+        claim(doors, lease_s=-1)
+
+    await run(doors, claim(doors))
+
+    job, told = doors.catalogue.jobs.job(job_id), doors.catalogue.library.video("deadly")
+    assert (job.state, told.state) == ("failed", "failed")
+    assert "2 times" in (job.error or "")
+    assert not (doors.settings.videos_dir / "deadly").exists()
+    assert embedder(doors).calls == 0
+
+
+async def test_a_refused_file_is_gone_before_its_video_can_be_uploaded_anew(
+    doors: Doors, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(doors, "refused", video)
+    folder = doors.settings.videos_dir / "refused"
+    shutil.copy(make_text_file(tmp_path / "text.mp4"), folder / "source.mp4")
+    fail = doors.catalogue.jobs.fail
+    there: list[bool] = []
+
+    def watched(job: ClaimedJob, error: str) -> bool:
+        there.append(folder.exists())
+        return fail(job, error)
+
+    monkeypatch.setattr(doors.catalogue.jobs, "fail", watched)
+    await run(doors, claim(doors))
+    assert there == [False]
+
+
+async def test_a_job_that_is_not_ours_any_more_refuses_nothing(
+    doors: Doors, video: Path, tmp_path: Path
+) -> None:
+    job_id = add(doors, "stolen", video)
+    folder = doors.settings.videos_dir / "stolen"
+    shutil.copy(make_text_file(tmp_path / "text.mp4"), folder / "source.mp4")
+    slow = claim(doors, lease_s=-1)
+    doors.catalogue.jobs.claim("another", lease_s=60)
+
+    await run(doors, slow)
+
+    assert doors.catalogue.jobs.job(job_id).state == "running"
+    assert folder.exists()
+
+
+async def test_a_refusal_that_meets_a_deletion_lets_it_go_on_at_once(
+    doors: Doors, video: Path, tmp_path: Path
+) -> None:
+    job_id = add(doors, "gone", video)
+    folder = doors.settings.videos_dir / "gone"
+    shutil.copy(make_text_file(tmp_path / "text.mp4"), folder / "source.mp4")
+    job = claim(doors)
+    doors.catalogue.library.begin_delete("gone")
+
+    await run(doors, job)
+
+    assert doors.catalogue.jobs.job(job_id).state == "cancelled"
+    assert claim(doors).kind == "delete"
+
+
+async def test_a_full_disk_is_waited_for_and_costs_no_video(
+    doors: Doors, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job_id = add(doors, "full", video)
+
+    def no_room(_tokens: Tokens, _path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Tokens, "write", no_room)
+        await run(doors, claim(doors))
+
+    job = doors.catalogue.jobs.job(job_id)
+    assert (job.state, job.attempts) == ("queued", 0)
+    assert job.stage.startswith("waiting: the disk is full")
+    due(doors)
+    await run(doors, claim(doors))
+    assert doors.catalogue.library.video("full").state == "ready"
+
+
+async def test_a_broken_installation_is_not_described_to_clients(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "told", video)
+
+    def broken() -> None:
+        raise ConfigurationError("/srv/secret/python is missing")
+
+    embedder(doors).before = broken
+    doors = replace(doors, settings=msgspec.structs.replace(doors.settings, job_attempts=1))
+    await run(doors, claim(doors))
+    assert doors.catalogue.jobs.job(job_id).error == "internal error; the worker's log says more"
+
+
+async def test_a_change_of_metadata_that_meets_a_deletion_leaves_no_rows(
+    doors: Doors, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add(doors, "met", video, title="old")
+    await run(doors, claim(doors))
+    doors.catalogue.library.patch("met", VideoPatch(title="new"))
+
+    async def deleted_meanwhile(*_given: object, timeout_s: float) -> None:
+        doors.catalogue.library.begin_delete("met")
+        await run(doors, claim(doors))
+        row = IndexRow(
+            segment_id="met-000000000",
+            video_id="met",
+            creator_id="c",
+            title="new",
+            category=None,
+            language=None,
+            tags=(),
+            duration_s=6.0,
+            text="",
+        )
+        await doors.milvus.write(BUNDLE, [row], timeout_s=timeout_s)
+
+    monkeypatch.setattr(doors.milvus, "update_video", deleted_meanwhile)
+    await repair_copies(doors, 10)
+    assert set((await counts(doors, "met")).values()) == {0}
 
 
 async def test_a_worker_that_is_stopped_gives_its_job_back_at_once(
@@ -318,8 +450,7 @@ async def test_a_deletion_waits_for_milvus_and_loses_nothing(doors: Doors, video
     await lost.milvus.close()
 
     assert doors.catalogue.library.video("kept").state == "deleting"
-    with doors.catalogue._database.write() as connection:
-        connection.exec_driver_sql("update jobs set run_at_s = 0")
+    due(doors)
     await run(doors, claim(doors))
     assert doors.catalogue.library.known(["kept"]) == set()
 

@@ -3,6 +3,7 @@
 import json
 
 import httpx
+import msgspec
 import pytest
 
 from ensembles.bundle import list_bundles
@@ -246,3 +247,23 @@ def test_the_list_of_videos_is_paged_without_gaps(demo):
             seen += [video.id for video in page.videos]
     assert len(seen) == len(set(seen))
     assert set(demo.ids.values()) <= set(seen)
+
+
+def test_a_recording_whose_clock_begins_late_is_found_at_its_moment(demo, client, tmp_path):
+    path = media.make_video(
+        tmp_path / "late.mkv",
+        duration_s=12,
+        start_s=3600,
+        subtitles=(
+            media.Cue(0.5, 3, "Glaciers carve deep valleys."),
+            media.Cue(8, 11, "Penguins huddle against the wind."),
+        ),
+    )
+    accepted = demo.stack.ingest(path, title="Late", creator_id="latecomer")
+    assert client.video(accepted.video_id).duration_s == pytest.approx(12, abs=0.2)
+    only = {"video_id": [accepted.video_id]}
+    request = msgspec.convert(
+        {"query": "penguins", "group": "segment", "filters": only}, SearchRequest
+    )
+    (hit, *_) = client.search(request).hits
+    assert hit.start_s <= 8 < hit.end_s <= 12.2

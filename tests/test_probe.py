@@ -87,6 +87,26 @@ def test_a_file_cut_after_its_index_is_refused_when_its_packets_are_read(tmp_pat
     assert len(read_packets(whole, probe(whole))) == 150
 
 
+def test_a_matroska_file_that_begins_late_is_as_long_as_what_it_shows(tmp_path: Path) -> None:
+    path = make_video(tmp_path / "a.mkv", start_s=3600)
+    info = probe(path)
+    assert info.start_s == pytest.approx(3600, abs=0.1)
+    assert info.duration_s == pytest.approx(6, abs=0.1)
+    packets = read_packets(path, info)
+    assert packets.shown_s[-1] == pytest.approx(149 / 25, abs=0.1)
+
+
+@pytest.mark.parametrize("start_s", [0.0, 0.5, 100.0])
+def test_a_matroska_file_that_was_cut_is_refused_wherever_it_begins(
+    tmp_path: Path, start_s: float
+) -> None:
+    path = make_video(tmp_path / "a.mkv", start_s=start_s, duration_s=12)
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(MediaRefused) as refused:
+        read_packets(path, probe(path))
+    assert refused.value.reason == "truncated"
+
+
 def test_a_sound_file_that_was_cut_is_refused(tmp_path: Path) -> None:
     whole = fast_start(make_sound(tmp_path / "a.m4a", duration_s=20), tmp_path / "b.mp4")
     data = whole.read_bytes()

@@ -67,6 +67,11 @@ def test_a_broken_file_is_refused_and_its_line_named(data: bytes, message: str) 
         read_sidecar(data, "a.srt")
 
 
+def test_characters_that_no_database_stores_are_left_out() -> None:
+    (cue,) = read_sidecar(b"1\n00:00:01,000 --> 00:00:02,000\na\0b\n", "a.srt")
+    assert cue.text == "ab"
+
+
 def test_a_name_with_a_path_is_shown_without_it() -> None:
     with pytest.raises(InvalidRequest) as refused:
         read_sidecar(b"x", "../../etc/passwd.srt")

@@ -2,7 +2,7 @@ import hashlib
 import json
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from gateway.api.uploads import Uploads, video_id
 from gateway.catalogue.catalogue import Catalogue
+from gateway.catalogue.library import NewVideo
+from gateway.errors import Conflict, StorageFull
+from gateway.schemas import Accepted
 from gateway.threads import Threads
 from tests.catalogues import new_video
 from tests.gateways import NOWHERE, Gateway, gateway_settings, running_gateway
@@ -419,6 +422,34 @@ def test_what_a_crash_left_is_swept_at_the_next_start(tmp_path: Path) -> None:
     assert Uploads(settings, catalogue, disk).sweep() == 0
     left = {str(path.relative_to(tmp_path)) for path in tmp_path.glob("[uv]*/*")}
     assert left == {"videos/known"}
+    disk.close()
+    catalogue.close()
+
+
+@pytest.mark.parametrize("error", [StorageFull("the catalogue's disk is full"), Conflict("late")])
+@pytest.mark.anyio
+async def test_what_the_catalogue_did_not_take_leaves_no_file(
+    tmp_path: Path, video: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
+    catalogue, disk = Catalogue(settings.database_url), Threads(1, "disk")
+    uploads = Uploads(settings, catalogue, disk)
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+
+    async def arriving() -> AsyncIterator[bytes]:
+        for piece in (head, await disk.call(video.read_bytes), b"\r\n--b--\r\n"):
+            yield piece
+
+    def add(_new: NewVideo) -> Accepted:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(catalogue.library, "add", add)
+        with pytest.raises(type(error)):
+            await uploads.accept(arriving(), "multipart/form-data; boundary=b", None)
+    assert [*settings.videos_dir.iterdir(), *settings.uploads_dir.iterdir()] == []
+    accepted = await uploads.accept(arriving(), "multipart/form-data; boundary=b", None)
+    assert [folder.name for folder in settings.videos_dir.iterdir()] == [accepted.video_id]
     disk.close()
     catalogue.close()
 

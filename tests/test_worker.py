@@ -99,7 +99,7 @@ def test_a_job_of_a_killed_worker_is_done_by_the_next_one(
 ) -> None:
     add_searchable(settings, "doomed", ["some words"])
     job = catalogue.library.begin_delete("doomed")
-    dead = catalogue.jobs.claim("killed", lease_s=1.0, max_attempts=5)
+    dead = catalogue.jobs.claim("killed", lease_s=1.0)
     assert dead is not None
     with running_worker(settings):
         until(lambda: catalogue.jobs.job(job.id).state == "succeeded", 10)

@@ -22,7 +22,7 @@ from gateway.api.openapi import Operation, document
 from gateway.api.service import Endpoint, Request, Service, endpoint_of, service_of
 from gateway.api.uploads import Uploads
 from gateway.doors import Doors
-from gateway.errors import PixserveError, Unavailable
+from gateway.errors import ConfigurationError, PixserveError, Unavailable
 from gateway.schemas import ErrorReply, Health, Reply
 from ingest.sandbox import SANDBOX
 
@@ -135,6 +135,8 @@ def _lifespan(service: Service) -> Any:
 
 
 def _refused(_request: Request, error: PixserveError) -> Response[ErrorReply]:
+    if isinstance(error, ConfigurationError):  # it names files and settings of this machine
+        return _failed(_request, error)
     return _error(
         error.status,
         error.kind,

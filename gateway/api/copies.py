@@ -22,4 +22,6 @@ async def copy_metadata(doors: Doors, video_id: str) -> None:
         tags=record.tags,
     )
     await doors.milvus.update_video(doors.bundle, video_id, fields, timeout_s=UPDATE_S)
-    await doors.threads.call(analyses.mark_indexed, video_id, record.revision)
+    if not await doors.threads.call(analyses.mark_indexed, video_id, record.revision):
+        # Deleted meanwhile: the rows just written may have come after its deletion.
+        await doors.milvus.delete_video(doors.bundle, video_id, timeout_s=UPDATE_S)

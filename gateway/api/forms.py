@@ -98,7 +98,8 @@ async def read_form(
                     await reader.take(event)
         parser.close()
     except MultipartError as error:
-        raise InvalidRequest(f"the body is not a complete multipart form: {error}") from error
+        problem = error.args[0] if error.args else "it is malformed"  # without its own cause
+        raise InvalidRequest(f"the body is not a complete multipart form: {problem}") from error
 
 
 def _parser(content_type: str) -> PushMultipartParser:

@@ -39,7 +39,7 @@ class FileField:
     async def begin(self, filename: str | None) -> None:
         """Open the file; of the client's name only a known suffix is used."""
         self.path = self._folder / f"source{safe_suffix(filename or '', MEDIA_SUFFIXES, '.bin')}"
-        self._file = await self._disk.call(self.path.open, "xb")
+        self._file = await self._disk.call(self._open)
 
     async def write(self, data: bytes) -> None:
         """Take the next bytes; raises `TooLarge`, `StorageFull`."""
@@ -58,6 +58,10 @@ class FileField:
         """Close the file, complete or not."""
         if self._file is not None:
             self._file.close()
+
+    def _open(self) -> BinaryIO:
+        with room():
+            return self.path.open("xb")
 
     def _flush(self) -> None:
         assert self._file is not None
@@ -129,4 +133,4 @@ def room() -> Iterator[None]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise StorageFull("the disk is full: make room, then upload again") from error
+        raise StorageFull("the disk is full: make room, then try again") from error

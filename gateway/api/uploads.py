@@ -31,7 +31,14 @@ from gateway.api.incoming import (
 )
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.library import NewVideo
-from gateway.errors import InvalidRequest, MediaRefused, Overloaded, TooLarge
+from gateway.errors import (
+    Conflict,
+    InvalidRequest,
+    MediaRefused,
+    Overloaded,
+    StorageFull,
+    TooLarge,
+)
 from gateway.schemas import Accepted, VideoMetadata
 from gateway.settings import Settings
 from gateway.threads import Threads
@@ -132,12 +139,17 @@ class Uploads:
             if known is not None:
                 return known
             target = self._settings.videos_dir / new.id
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.rmtree(target, ignore_errors=True)  # of an upload that crashed or failed
-            sync(folder)
-            folder.rename(target)
-            sync(target.parent)
-            return self._library.add(new)
+            with room():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.rmtree(target, ignore_errors=True)  # of an upload that crashed or failed
+                sync(folder)
+                folder.rename(target)
+                sync(target.parent)
+            try:
+                return self._library.add(new)
+            except (StorageFull, Conflict):  # nothing was entered
+                shutil.rmtree(target, ignore_errors=True)
+                raise
 
     @contextmanager
     def _place(self) -> Iterator[None]:

@@ -127,12 +127,6 @@ class Analyses:
             _replace_scenes(connection, video_id, found.scenes)
             _replace_segments(connection, video_id, found.segments)
 
-    def fail(self, video_id: str, error: str) -> None:
-        """Mark a video as failed, with the reason that its creator reads."""
-        with self._database.write() as connection:
-            _set_modalities(connection, video_id, Modality(percent=0, state="failed"))
-            connection.execute(_alive(video_id).values(state="failed", error=error))
-
     def outdated(self, limit: int) -> tuple[str, ...]:
         """Return searchable videos whose metadata the index has not got yet.
 
@@ -152,10 +146,18 @@ class Analyses:
         with self._database.read() as connection:
             return tuple(connection.execute(query).scalars())
 
-    def mark_indexed(self, video_id: str, revision: int) -> None:
-        """Note that the index has the metadata of this revision."""
+    def mark_indexed(self, video_id: str, revision: int) -> bool:
+        """Note that the index has the metadata of this revision; False where the video is gone."""
         with self._database.write() as connection:
-            connection.execute(_alive(video_id).values(indexed_revision=revision))
+            noted = connection.execute(_alive(video_id).values(indexed_revision=revision))
+            return noted.rowcount == 1
+
+
+def mark_failed(connection: Connection, video_id: str, error: str) -> None:
+    """Mark a video that is not searchable yet as failed, with the reason that its creator reads."""
+    _set_modalities(connection, video_id, Modality(percent=0, state="failed"))
+    unfinished = _of(video_id).where(_videos.state.in_(("queued", "processing")))
+    connection.execute(unfinished.values(state="failed", error=error))
 
 
 def _set_modalities(connection: Connection, video_id: str, now: Modality) -> None:

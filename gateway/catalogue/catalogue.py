@@ -14,12 +14,11 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
 from gateway.catalogue.analyses import Analyses
-from gateway.catalogue.database import Database
+from gateway.catalogue.database import Database, id_batches
 from gateway.catalogue.job_queue import JobQueue
 from gateway.catalogue.ledger import Ledger
 from gateway.catalogue.library import Library
 
-MAX_IDS = 10_000  # ids in one statement; SQLite takes 32,766 variables
 CURRENT_BUNDLE = "current_bundle"
 
 _Cells: TypeAlias = tuple[Any, ...]
@@ -134,12 +133,10 @@ class Catalogue:
     def _rows(
         self, query: Select[*_Cells], column: ColumnElement[str], ids: Collection[str]
     ) -> list[Row[*_Cells]]:
-        wanted = list(ids)
         rows: list[Row[*_Cells]] = []
         with self._database.read() as connection:
-            for start in range(0, len(wanted), MAX_IDS):
-                some = query.where(column.in_(wanted[start : start + MAX_IDS]))
-                rows.extend(connection.execute(some))
+            for batch in id_batches(ids):
+                rows.extend(connection.execute(query.where(column.in_(batch))))
         return rows
 
 

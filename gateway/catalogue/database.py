@@ -1,18 +1,25 @@
 """The catalogue's engine: connections, short transactions, and its errors mapped to our own."""
 
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, func, insert, make_url, select
-from sqlalchemy.exc import DBAPIError, IntegrityError, SQLAlchemyError
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from gateway.catalogue import tables
-from gateway.errors import ConfigurationError, Conflict, StorageFull, Unavailable
+from gateway.errors import (
+    ConfigurationError,
+    Conflict,
+    InvalidRequest,
+    StorageFull,
+    Unavailable,
+)
 
 BUSY_TIMEOUT_MS = 5_000  # how long a writer waits for another one
+MAX_IDS = 10_000  # ids in one statement; SQLite takes 32,766 variables
 POOL_SIZE = 8  # connections kept open
 POOL_TIMEOUT_S = 5.0  # how long a caller waits for one
 CONNECT_TIMEOUT_S = 3  # to a PostgreSQL server
@@ -56,6 +63,13 @@ class Database:
     def close(self) -> None:
         """Close every connection."""
         self._engine.dispose()
+
+
+def id_batches(ids: Collection[str]) -> Iterator[list[str]]:
+    """Yield ids in lists that one statement takes."""
+    wanted = list(ids)
+    for start in range(0, len(wanted), MAX_IDS):
+        yield wanted[start : start + MAX_IDS]
 
 
 def _engine(url: str) -> Engine:
@@ -125,6 +139,11 @@ def _mapped_errors() -> Iterator[None]:
         raise Conflict("the catalogue holds something that contradicts this; read it anew") from (
             error
         )
+    except DataError as error:  # PostgreSQL takes no text with U+0000
+        raise InvalidRequest(
+            "a text or a number has a value that the catalogue cannot store, such as the "
+            "character U+0000: leave it out"
+        ) from error
     except SQLAlchemyError as error:
         if isinstance(error, DBAPIError) and _disk_is_full(error.orig):
             raise StorageFull("the disk of the catalogue is full: make room, then retry") from error

@@ -1,7 +1,7 @@
 """Durable jobs: enqueued in the catalogue, claimed under a lease, retried with back-off.
 
-One worker at a time works on a video (a unique index says so), a job whose worker died is claimed
-again when its lease ends, and a job that keeps killing its workers ends as failed.
+One worker at a time works on a video (a unique index says so), and a job whose worker died is
+claimed again when its lease ends.
 """
 
 import secrets
@@ -10,9 +10,11 @@ from typing import Any, Literal
 
 import msgspec
 from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
+from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
+from gateway.catalogue.analyses import mark_failed
 from gateway.catalogue.clock import now_s, timestamp
 from gateway.catalogue.database import Database
 from gateway.errors import Conflict, NotFound
@@ -70,14 +72,14 @@ class JobQueue:
         with self._database.read() as connection:
             return latest_job(connection, video_id, states=_RUNNING) is not None
 
-    def claim(self, worker: str, *, lease_s: float, max_attempts: int) -> ClaimedJob | None:
+    def claim(self, worker: str, *, lease_s: float) -> ClaimedJob | None:
         """Take the oldest due job for `lease_s` seconds; None where nothing is due.
 
-        A job that was begun `max_attempts` times and never ended is failed in passing.
+        A job whose worker died comes again, however often: `attempts` tells whoever claims it.
         """
         try:
             with self._database.write() as connection:
-                _close_abandoned(connection, max_attempts)
+                _close_cancelled(connection)
                 return _claim(connection, worker, lease_s)
         except Conflict:  # another worker took a job of the same video in this moment
             return None
@@ -107,9 +109,14 @@ class JobQueue:
         return self._update(job, values | {"worker": None})
 
     def fail(self, job: ClaimedJob, error: str) -> bool:
-        """End a job for good; False when it was not ours any more."""
-        values = {"state": "failed", "error": error[:MAX_ERROR_CHARS], "worker": None}
-        return self._update(job, values)
+        """End a job for good, and with an ingest its video; False when it was not ours any more."""
+        told = error[:MAX_ERROR_CHARS]
+        values = {"state": "failed", "error": told, "worker": None}
+        with self._database.write() as connection:
+            ours = connection.execute(_held(job).values(values)).rowcount == 1
+            if ours and job.kind == "ingest":
+                mark_failed(connection, job.video_id, told)
+            return ours
 
     def cancel(self, job: ClaimedJob) -> bool:
         """End a job that was asked to stop; False when it was not ours any more."""
@@ -129,7 +136,7 @@ class JobQueue:
             "state": "queued",
             "stage": stage[:MAX_ERROR_CHARS],
             "run_at_s": now_s() + pause_s,
-            "waits": job.waits + 1 if delay else job.waits,
+            "waits": job.waits + 1,
             "attempts": job.attempts if counted else job.attempts - 1,
             "worker": None,
         }
@@ -138,12 +145,7 @@ class JobQueue:
     def _update(
         self, job: ClaimedJob, values: dict[str, Any], *conditions: ColumnElement[bool]
     ) -> bool:
-        statement = (
-            update(tables.jobs)
-            .where(_jobs.id == job.id, _jobs.worker == job.worker, _jobs.state == "running")
-            .where(*conditions)
-            .values(updated_at=timestamp(), **values)
-        )
+        statement = _held(job).where(*conditions).values(values)
         with self._database.write() as connection:
             return connection.execute(statement).rowcount == 1
 
@@ -206,6 +208,12 @@ def to_job(row: RowMapping | dict[str, Any]) -> Job:
     return Job(**{name: row[name] for name in Job.__struct_fields__})
 
 
+def _held(job: ClaimedJob) -> Update:
+    """Update a job as long as it is its worker's."""
+    ours = (_jobs.id == job.id) & (_jobs.worker == job.worker) & (_jobs.state == "running")
+    return update(tables.jobs).where(ours).values(updated_at=timestamp())
+
+
 def _due() -> ColumnElement[bool]:
     now = now_s()
     queued = (_jobs.state == "queued") & (_jobs.run_at_s <= now)
@@ -233,6 +241,7 @@ def _claim(connection: Connection, worker: str, lease_s: float) -> ClaimedJob | 
     job = ClaimedJob(**{**row, "attempts": row["attempts"] + 1}, worker=worker)
     values = {
         "state": "running",
+        "stage": "starting",
         "worker": worker,
         "attempts": job.attempts,
         "lease_until_s": now_s() + lease_s,
@@ -242,22 +251,11 @@ def _claim(connection: Connection, worker: str, lease_s: float) -> ClaimedJob | 
     return job
 
 
-def _close_abandoned(connection: Connection, max_attempts: int) -> None:
-    """End the jobs without a living worker that must not be tried again."""
-    abandoned = (
-        update(tables.jobs)
-        .where(_jobs.state == "running", _jobs.lease_until_s < now_s())
-        .values(updated_at=timestamp(), worker=None)
-    )
-    connection.execute(abandoned.where(_jobs.cancelled.is_(True)).values(state="cancelled"))
-    error = f"begun {max_attempts} times, and each time the worker did not survive it"
-    exhausted = abandoned.where(_jobs.attempts >= max_attempts).returning(
-        _jobs.video_id, _jobs.kind
-    )
-    failed = connection.execute(exhausted.values(state="failed", error=error)).all()
-    ingests = [video_id for video_id, kind in failed if kind == "ingest"]
+def _close_cancelled(connection: Connection) -> None:
+    """End the jobs that were asked to stop and have no living worker that could obey."""
+    abandoned = (_jobs.state == "running") & (_jobs.lease_until_s < now_s())
     connection.execute(
-        update(tables.videos)
-        .where(tables.videos.c.id.in_(ingests), tables.videos.c.state != "deleting")
-        .values(state="failed", error=error)
+        update(tables.jobs)
+        .where(abandoned, _jobs.cancelled.is_(True))
+        .values(state="cancelled", updated_at=timestamp(), worker=None)
     )

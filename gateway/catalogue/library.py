@@ -9,7 +9,7 @@ from sqlalchemy import Connection, RowMapping, delete, insert, select, tuple_, u
 
 from gateway.catalogue import tables
 from gateway.catalogue.clock import timestamp
-from gateway.catalogue.database import Database
+from gateway.catalogue.database import Database, id_batches
 from gateway.catalogue.job_queue import cancel_others, enqueue, latest_job
 from gateway.catalogue.ledger import UPLOAD_KEY, append
 from gateway.errors import Conflict, InvalidRequest, NotFound
@@ -152,9 +152,12 @@ class Library:
 
     def known(self, video_ids: Collection[str]) -> set[str]:
         """Return those of `video_ids` that the catalogue has, in whatever state."""
-        query = select(_videos.id).where(_videos.id.in_(list(video_ids)))
+        found: set[str] = set()
         with self._database.read() as connection:
-            return set(connection.execute(query).scalars())
+            for batch in id_batches(video_ids):
+                query = select(_videos.id).where(_videos.id.in_(batch))
+                found.update(connection.execute(query).scalars())
+        return found
 
 
 def _row(connection: Connection, video_id: str) -> RowMapping:
