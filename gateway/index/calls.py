@@ -9,6 +9,7 @@ no event loop and can be cancelled.
 import asyncio
 import base64
 import contextlib
+import logging
 import time
 from typing import Any
 from urllib.parse import SplitResult, unquote, urlsplit
@@ -29,13 +30,15 @@ MAX_MESSAGE_BYTES = 64 * 1024**2  # of one call or reply; Milvus' own default
 CONNECT_MS = 5_000  # of one attempt to connect
 FIRST_BACK_OFF_MS = 100
 MAX_BACK_OFF_MS = 1_000  # between attempts to reconnect: a restarted Milvus is found within it
-MAX_REASON_CHARS = 300  # of Milvus' own words in a message
+MAX_REASON_CHARS = 300  # of Milvus' own words in a message or in the log
 
 COLLECTION_NOT_FOUND = 100
 INVALID_CODES = range(1100, 1200)  # Milvus' codes for wrong parameters
 INVALID_STATUSES = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
 
 Message = Any  # generated protobuf classes carry no types
+
+log = logging.getLogger("pixserve.milvus")
 
 
 class Calls:
@@ -113,15 +116,16 @@ def _wake(loop: asyncio.AbstractEventLoop, done: asyncio.Event) -> None:
 def rpc_error(
     address: str, method: str, code: grpc.StatusCode, details: str | None
 ) -> PixserveError:
-    """Return the error of a call that gRPC failed."""
-    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("milvus", f"Milvus at {address} took too long to {method}")
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return Unsupported("milvus", f"what listens at {address} does not know {method}")
+    """Return the error of a call that gRPC failed; address and details go to the log alone."""
     reason = (details or "")[:MAX_REASON_CHARS]
+    log.warning("Milvus at %s, %s: %s: %s", address, method, code.name, reason)
+    if code is grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("milvus", f"Milvus took too long to {method}")
+    if code is grpc.StatusCode.UNIMPLEMENTED:
+        return Unsupported("milvus", f"this Milvus does not know {method}")
     if code in INVALID_STATUSES:
         return InvalidRequest(f"Milvus refused to {method}: {reason}")
-    return Unavailable("milvus", f"Milvus at {address} is not reachable ({code.name}): {reason}")
+    return Unavailable("milvus", f"Milvus is not reachable ({code.name}); try again later")
 
 
 def status_error(method: str, code: int, reason: str) -> PixserveError:
@@ -129,9 +133,10 @@ def status_error(method: str, code: int, reason: str) -> PixserveError:
     reason = reason[:MAX_REASON_CHARS]
     if code in INVALID_CODES:
         return InvalidRequest(f"Milvus refused to {method}: {reason}")
+    log.warning("Milvus, %s: code %d: %s", method, code, reason)
     if code == COLLECTION_NOT_FOUND:
-        return CollectionMissing("milvus", f"the index is not there yet: {reason}")
-    return Unavailable("milvus", f"Milvus failed to {method} (code {code}): {reason}")
+        return CollectionMissing("milvus", "the index is not there yet")
+    return Unavailable("milvus", f"Milvus failed to {method} (code {code}); try again later")
 
 
 class CollectionMissing(Unavailable):
