@@ -118,7 +118,12 @@ def export_if_possible(settings: Settings) -> None:
         def show(what: str, done: int, total: int) -> None:
             line.update(f"exporting the profile {settings.profile}: {what} ({done}/{total})")
 
-        bundle = ensure_exported(settings.profile, settings.models_dir, show)
+        bundle = ensure_exported(
+            settings.profile,
+            settings.models_dir,
+            show,
+            allow_random_weights=settings.allow_random_weights,
+        )
     if not exported:
         console.print(f"exported {bundle.id}")
 

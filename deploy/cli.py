@@ -40,6 +40,14 @@ def up(
         str,
         typer.Option(envvar="PIXSERVE_DATABASE", help="SQLAlchemy URL of the catalogue."),
     ] = "",
+    allow_random_weights: Annotated[
+        bool,
+        typer.Option(
+            "--allow-random-weights",
+            envvar="PIXSERVE_ALLOW_RANDOM_WEIGHTS",
+            help="Serve models that were never trained: for benchmarks, the answers mean nothing.",
+        ),
+    ] = False,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when ready; leave it running.")
     ] = False,
@@ -68,6 +76,7 @@ def up(
     settings = msgspec.structs.replace(
         settings_from_environment(),
         profile=profile,
+        allow_random_weights=allow_random_weights,
         data_dir=str(data_dir.expanduser().resolve()),
         port=port,
         **external,

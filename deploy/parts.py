@@ -27,7 +27,7 @@ from deploy.triton_wheel import (
     triton_environment,
     unique_prefix,
 )
-from ensembles.bundle import list_bundles, repository_path
+from ensembles.bundle import repository_path, servable_bundles
 from gateway.errors import ConfigurationError
 from gateway.settings import PREFIX, Settings, settings_to_environment
 
@@ -85,8 +85,9 @@ def local_parts(settings: Settings, external: Collection[str] = ()) -> tuple[Par
 
 
 def require_exported(settings: Settings) -> None:
-    """Raise `ConfigurationError` where the profile has no bundle to serve."""
-    if not list_bundles(settings.models_dir, settings.profile):
+    """Raise `ConfigurationError` where the profile has no bundle that may be served."""
+    allowed = settings.allow_random_weights
+    if not servable_bundles(settings.models_dir, settings.profile, allowed):
         raise ConfigurationError(
             f"the profile {settings.profile} is not exported to {settings.models_dir}: run "
             f"pixserve export --profile {settings.profile} --data-dir {settings.data_dir}"

@@ -5,6 +5,7 @@ from pathlib import Path
 import msgspec
 
 from ensembles.contracts import Dimensions
+from gateway.errors import ConfigurationError
 
 
 class Capabilities(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -61,6 +62,30 @@ def list_bundles(models_dir: Path, profile: str) -> tuple[Bundle, ...]:
     """Return a profile's exported bundles, oldest first; empty where nothing was exported."""
     files = (models_dir / profile / "bundles").glob("[0-9]*/bundle.json")
     return tuple(sorted(map(read_bundle, files), key=lambda bundle: bundle.version))
+
+
+def servable_bundles(
+    models_dir: Path, profile: str, allow_random_weights: bool
+) -> tuple[Bundle, ...]:
+    """Return the exported bundles that may be served, oldest first; empty where there is none.
+
+    Args:
+        models_dir: of the data folder.
+        profile: whose bundles.
+        allow_random_weights: serve bundles without training too, for benchmarks.
+
+    Raises:
+        ConfigurationError: there are bundles, but all of them have random weights.
+    """
+    bundles = list_bundles(models_dir, profile)
+    servable = tuple(b for b in bundles if allow_random_weights or not b.random_weights)
+    if bundles and not servable:
+        raise ConfigurationError(
+            f"{', '.join(bundle.id for bundle in bundles)}: random weights, whose answers mean "
+            "nothing. Serve them for a benchmark with --allow-random-weights, or export the "
+            f"trained models: pixserve export --profile {profile}"
+        )
+    return servable
 
 
 def read_bundle(path: Path) -> Bundle:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from nvidia.dali import fn, pipeline_def, types
+from nvidia.dali import fn, math, pipeline_def, types
 from nvidia.dali.data_node import DataNode
 
 from ensembles.arrays import UInt8Array
@@ -21,10 +21,24 @@ GPU_THREADS = 4
 
 
 def fit(frames: DataNode, size_px: int, layout: str) -> DataNode:
-    """Resize the shorter side to `size_px` and cut out the centre; uint8 throughout."""
+    """Resize the shorter side to `size_px` and cut out the centre; uint8 throughout.
+
+    The longer side's fraction of a pixel is cut off, and so is the crop's, as transformers'
+    CLIPImageProcessor does; DALI by itself rounds both.
+
+    Args:
+        frames: (height, width, 3), or (frames, height, width, 3) for a layout that begins with F.
+        size_px: of the result.
+        layout: of the result, CHW or FCHW.
+    """
+    height_axis = layout.index("C")
+    shape = frames.shape(dtype=types.FLOAT)
+    height, width = shape[height_axis], shape[height_axis + 1]
+    shorter = math.min(height, width)
     resized = fn.resize(
         frames,
-        resize_shorter=size_px,
+        resize_y=math.floor(size_px * height / shorter),
+        resize_x=math.floor(size_px * width / shorter),
         interp_type=types.INTERP_CUBIC,
         antialias=True,
         dtype=types.UINT8,
@@ -32,6 +46,7 @@ def fit(frames: DataNode, size_px: int, layout: str) -> DataNode:
     return fn.crop_mirror_normalize(
         resized,
         crop=(size_px, size_px),
+        rounding="truncate",
         mean=[0.0],
         std=[1.0],
         dtype=types.UINT8,

@@ -6,38 +6,63 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from ensembles.bundle import Band, Bundle, list_bundles
-from ensembles.contracts import models
-from export.checkpoints import content_hash, find_checkpoint
-from export.profiles import Profile, find_profile
+from ensembles.bundle import Bundle, bundle_folder, list_bundles, servable_bundles
+from export.checkpoints import (
+    NOWHERE,
+    Places,
+    Sources,
+    checkpoint_files,
+    content_hash,
+    find_sources,
+)
+from export.parity import EncoderReport
+from export.profiles import TOKENIZER, Precision, Profile, find_profile
 from export.repository import assemble_repository, store_bundle
 from gateway.errors import ConfigurationError
 
+if TYPE_CHECKING:  # it imports torch
+    from export.encoders import Written
+
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-EXPORT_SOURCES = ("modules.py", "onnx.py", "encoders.py", "calibration.py", "profiles.py")
+NOT_IN_THE_FILES = {"__init__.py", "build.py", "cli.py", "repository.py"}
+REPORT_FILE = "parity.json"
 
 
-def ensure_exported(profile: str, models_dir: Path, progress: Progress) -> Bundle:
-    """Return a profile's newest bundle, exporting it first where there is none.
+class Order(msgspec.Struct, frozen=True):
+    """How a profile is to be exported."""
+
+    precision: Precision | None = None  # None: what the profile's row says
+    random_weights: bool = False
+    places: Places = NOWHERE
+    force: bool = False  # although nothing has changed
+
+
+DEFAULT = Order()
+
+
+def ensure_exported(
+    profile: str, models_dir: Path, progress: Progress, *, allow_random_weights: bool = False
+) -> Bundle:
+    """Return a profile's newest bundle that may be served, exporting it where there is none.
 
     The repository is brought up to date with the installed code and this machine's cores.
+
+    Raises:
+        ConfigurationError: all bundles have random weights and that is not allowed, or the export
+            needs what is not there.
     """
-    bundles = list_bundles(models_dir, profile)
+    bundles = servable_bundles(models_dir, profile, allow_random_weights)
     bundle = bundles[-1] if bundles else export_bundle(profile, models_dir, progress)
-    assemble_repository(models_dir, profile)
+    assemble_repository(models_dir, profile, allow_random_weights=allow_random_weights)
     return bundle
 
 
 def export_bundle(
-    profile_name: str,
-    models_dir: Path,
-    progress: Progress,
-    *,
-    folders: Mapping[str, Path] | None = None,
-    force: bool = False,
+    profile_name: str, models_dir: Path, progress: Progress, order: Order = DEFAULT
 ) -> Bundle:
     """Export a profile as a new bundle; returns the newest one where nothing has changed.
 
@@ -45,27 +70,34 @@ def export_bundle(
         profile_name: a row of `export/profiles.py`.
         models_dir: where bundles go.
         progress: told of each step.
-        folders: local folders of checkpoints, by model.
-        force: export although nothing has changed.
+        order: from where, and how exact.
 
     Raises:
         InvalidRequest: no such profile.
-        ConfigurationError: a checkpoint is missing, or the export packages are.
+        ConfigurationError: a checkpoint is missing or broken, or the export packages are missing.
     """
     profile = find_profile(profile_name)
-    folder = find_checkpoint("sentence", profile.sentence, (folders or {}).get("sentence"))
-    hashes = {"sentence": content_hash(folder, profile.sentence.files)}
-    key = export_key(profile, hashes)
+    sources = find_sources(profile, order.places, order.random_weights)
+    hashes = _hashes(profile, sources)
+    key = export_key(profile, hashes, order)
     existing = list_bundles(models_dir, profile_name)
-    if existing and existing[-1].key == key and not force:
+    if existing and existing[-1].key == key and not order.force:
         return existing[-1]
     version = existing[-1].version + 1 if existing else 1
     with _staging(models_dir / profile_name) as staging:
-        bands = _write_models(profile, folder, staging, progress)
-        bundle = _describe(profile, version, bands, hashes, key)
+        written = _write_models(profile, sources, order, staging, progress)
+        bundle = _describe(profile, version, written, order, hashes, key)
+        report = msgspec.json.format(msgspec.json.encode(written.reports))
+        (staging / REPORT_FILE).write_bytes(report)
         store_bundle(models_dir, bundle, staging)
-    assemble_repository(models_dir, profile_name)
+    assemble_repository(models_dir, profile_name, allow_random_weights=order.random_weights)
     return bundle
+
+
+def read_reports(models_dir: Path, bundle: Bundle) -> list[EncoderReport]:
+    """Return what was found of each encoder when a bundle was exported."""
+    folder = bundle_folder(models_dir, bundle.profile, bundle.version)
+    return msgspec.json.decode((folder / REPORT_FILE).read_bytes(), type=list[EncoderReport])
 
 
 @contextmanager
@@ -82,54 +114,79 @@ def _staging(root: Path) -> Iterator[Path]:
 
 
 def _write_models(
-    profile: Profile, folder: Path, staging: Path, progress: Progress
-) -> dict[str, Band]:
+    profile: Profile, sources: Sources, order: Order, staging: Path, progress: Progress
+) -> "Written":
     """Import what needs torch only when something is exported."""
     try:
-        from export import encoders
+        from export.encoders import write_models
+        from export.precision import Wanted
     except ImportError as error:
         raise ConfigurationError(
             f"exporting needs the package {error.name}: pip install 'pixserve[export]'"
         ) from error
-    return encoders.write_models(profile, folder, staging, progress)
+    precision = order.precision or profile.precision
+    wanted = Wanted(precision, trust_int8=order.random_weights and precision == "int8")
+    return write_models(profile, sources, wanted, staging, progress)
 
 
 def _describe(
-    profile: Profile, version: int, bands: dict[str, Band], hashes: Mapping[str, str], key: str
+    profile: Profile,
+    version: int,
+    written: "Written",
+    order: Order,
+    hashes: Mapping[str, str],
+    key: str,
 ) -> Bundle:
-    speech = {"speech": profile.speech_band, "keyword": profile.keyword_band}
     return Bundle(
         profile=profile.name,
         version=version,
         dims=profile.dims,
         capabilities=profile.capabilities,
-        calibration=bands | speech,
-        query_prefix=profile.query_prefix,
-        passage_prefix=profile.passage_prefix,
-        precisions={
-            name: "fp32"
-            for name, model in models(profile.dims).items()
-            if model.runtime == "encoder"
-        },
-        sources=_sources(profile, hashes),
+        calibration={**written.bands, "keyword": profile.keyword_band},
+        query_prefix=profile.sentence.query_prefix,
+        passage_prefix=profile.sentence.passage_prefix,
+        random_weights=order.random_weights,
+        precisions={report.model: report.precision for report in written.reports},
+        sources=_sources(profile, hashes, order.random_weights),
         key=key,
     )
 
 
-def export_key(profile: Profile, hashes: Mapping[str, str]) -> str:
-    """Return the SHA-256 over the profile's row, the weights and the code that exports them."""
-    digest = hashlib.sha256(msgspec.json.encode([profile, dict(hashes)], order="sorted"))
+def _hashes(profile: Profile, sources: Sources) -> dict[str, str]:
+    """Return the SHA-256 of all that is read, by what it is."""
+    weights = {
+        name: content_hash(folder, checkpoint_files(folder, profile.checkpoints[name]))
+        for name, folder in sources.weights.items()
+    }
+    tokenizers = {
+        f"{name} tokenizer": content_hash(folder, (TOKENIZER,))
+        for name, folder in sources.tokenizers.items()
+        if name in ("clip", "sentence")
+    }
+    return weights | tokenizers
+
+
+def export_key(profile: Profile, hashes: Mapping[str, str], order: Order) -> str:
+    """Return the SHA-256 over all that an export depends on: row, order, weights, code."""
+    precision = order.precision or profile.precision
+    inputs = [profile, dict(hashes), precision, order.random_weights]
+    digest = hashlib.sha256(msgspec.json.encode(inputs, order="sorted"))
     here = Path(__file__).parent
-    code = [here / name for name in EXPORT_SOURCES]
+    code = [path for path in sorted(here.glob("*.py")) if path.name not in NOT_IN_THE_FILES]
     for path in (*code, here.parent / "training" / "models.py"):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
 
-def _sources(profile: Profile, hashes: Mapping[str, str]) -> dict[str, str]:
-    return {
-        "sentence": f"{profile.sentence.hub} sha256:{hashes['sentence']}",
-        "clip": f"untrained, seed {profile.clip.seed}",
-        "wav2vec2": f"untrained, seed {profile.audio.seed}",
-        "fusion": f"untrained, seed {profile.fusion.seed}",
+def _sources(profile: Profile, hashes: Mapping[str, str], random_weights: bool) -> dict[str, str]:
+    """Return where everything came from, in words."""
+    untrained = f"random weights, seed {profile.seed}" if random_weights else "not trained"
+    found = {
+        name: f"{row.checkpoint.hub} sha256:{hashes[name]}"
+        if row.checkpoint is not None and name in hashes
+        else f"{row.title}: {untrained}"
+        for name, row in profile.rows.items()
     }
+    tokenizers = {name: f"sha256:{digest}" for name, digest in hashes.items() if " " in name}
+    bytewise = {} if "clip tokenizer" in hashes else {"clip tokenizer": "bytes, a stand-in"}
+    return found | tokenizers | bytewise | {"fusion": f"not trained, seed {profile.seed}"}

@@ -1,9 +1,17 @@
 """`pixserve export` and `pixserve profiles`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from export.parity import EncoderReport, Likeness
+    from export.profiles import Profile
+
+Pairs = list[str] | None
 
 
 def register(app: typer.Typer) -> None:
@@ -14,40 +22,99 @@ def register(app: typer.Typer) -> None:
 
 def export(
     profile: Annotated[str, typer.Option(help="Which row of `pixserve profiles`.")] = "mini",
+    sentence: Annotated[
+        str, typer.Option(help="Another sentence model: fast, balanced, quality …")
+    ] = "",
+    precision: Annotated[
+        str | None,
+        typer.Option(
+            help="fp32; auto or int8: int8 where it is as good. By default the profile's."
+        ),
+    ] = None,
     data_dir: Annotated[Path, typer.Option(help="The data folder.")] = Path("pixserve-data"),
     checkpoint: Annotated[
-        list[str] | None,
+        Pairs,
         typer.Option(help="MODEL=FOLDER: take a model's weights from a local folder. Repeatable."),
     ] = None,
+    revision: Annotated[
+        Pairs, typer.Option(help="MODEL=COMMIT: of the hub, where none is pinned. Repeatable.")
+    ] = None,
+    random_weights: Annotated[
+        bool, typer.Option(help="The true architecture without training, for benchmarks.")
+    ] = False,
     force: Annotated[bool, typer.Option(help="Export although nothing has changed.")] = False,
 ) -> None:
     """Export a profile's models as a new bundle that the stack can serve.
 
     Nothing is done where weights and code are those of the newest bundle.
     """
+    import msgspec
+    from rich.console import Console
     from rich.progress import Progress
 
-    from export.build import export_bundle
+    from export.build import Order, export_bundle, read_reports
+    from export.checkpoints import Places
+    from export.profiles import PRECISIONS, find_profile
     from gateway.errors import InvalidRequest
 
-    folders = {}
-    for pair in checkpoint or []:
-        model, separator, folder = pair.partition("=")
-        if not separator:
-            raise InvalidRequest(f"--checkpoint takes MODEL=FOLDER, not {pair!r}")
-        folders[model] = Path(folder)
+    if precision not in (None, *PRECISIONS):
+        raise InvalidRequest(f"--precision takes {', '.join(PRECISIONS)}, not {precision!r}")
+    name = find_profile(f"{profile}-{sentence}" if sentence else profile).name
+    folders = {model: Path(folder) for model, folder in _pairs("checkpoint", checkpoint).items()}
+    places = Places(folders, _pairs("revision", revision))
+    order = msgspec.convert(
+        {"precision": precision, "random_weights": random_weights, "force": force}, Order
+    )
+    order = msgspec.structs.replace(order, places=places)
+    models_dir = data_dir.expanduser().resolve() / "models"
     with Progress(transient=True) as bar:
         task = bar.add_task("export", total=None)
         bundle = export_bundle(
-            profile,
-            data_dir.expanduser().resolve() / "models",
+            name,
+            models_dir,
             lambda what, done, total: bar.update(
                 task, description=what, completed=done, total=total
             ),
-            folders=folders,
-            force=force,
+            order,
         )
-    typer.echo(f"{bundle.id} is exported; serve it with: pixserve up --profile {profile}")
+    Console().print(_report_table(read_reports(models_dir, bundle)))
+    allow = " --allow-random-weights" if bundle.random_weights else ""
+    typer.echo(f"{bundle.id} is exported; serve it with: pixserve up --profile {name}{allow}")
+
+
+def _pairs(option: str, values: Pairs) -> dict[str, str]:
+    from gateway.errors import InvalidRequest
+
+    pairs = {}
+    for value in values or []:
+        model, separator, rest = value.partition("=")
+        if not (model and separator and rest):
+            raise InvalidRequest(f"--{option} takes MODEL={option.upper()}, not {value!r}")
+        pairs[model] = rest
+    return pairs
+
+
+def _report_table(reports: "list[EncoderReport]") -> "Table":
+    from rich.table import Table
+
+    table = Table("model", "served", "MB", "fp32 / torch", "cut / padded", "int8 / fp32",
+                  "neighbours kept", "why", caption="least cosines; of int8 the mean")  # fmt: skip
+    for report in reports:
+        table.add_row(
+            report.model,
+            report.precision,
+            f"{report.megabytes:.0f}",
+            _cosine(report.fp32),
+            _cosine(report.padding),
+            f"{report.int8.mean_cosine:.4f}" if report.int8 else "",
+            f"{report.overlap:.1%}" if report.overlap is not None else "",
+            report.verdict,
+        )
+    return table
+
+
+def _cosine(likeness: "Likeness | None") -> str:
+    return f"{likeness.least_cosine:.6f}" if likeness else ""
 
 
 def profiles(
@@ -57,25 +124,45 @@ def profiles(
     from rich.console import Console
     from rich.table import Table
 
-    from ensembles.bundle import list_bundles
-    from export.profiles import PROFILES
+    from export.profiles import PROFILES, SENTENCE_MODELS, find_profile
 
-    table = Table("profile", "vision", "sentence", "audio", "can compare", "bundles", "for")
     models_dir = data_dir.expanduser().resolve() / "models"
+    table = Table("profile", "words and pixels", "sentence", "sound", "can compare", "bundles",
+                  "for", caption="dimensions of the vectors after the names")  # fmt: skip
+    sentences = Table("--sentence", "model", "dimensions", "tokens", "prefixes")
+    variants = (f"{row}-{name}" for row in PROFILES for name in SENTENCE_MODELS)
     for profile in PROFILES.values():
-        capabilities = profile.capabilities
-        able = ["words↔speech", "image↔frames", "sound↔sounds"]
-        able += ["words↔frames"] * capabilities.words_to_pixels
-        able += ["words↔sounds"] * capabilities.words_to_sounds
-        bundles = ", ".join(bundle.id for bundle in list_bundles(models_dir, profile.name))
-        dims = profile.dims
-        table.add_row(
-            profile.name,
-            str(dims.vision),
-            str(dims.sentence),
-            str(dims.audio),
-            "\n".join(able),
-            bundles or "not exported",
-            profile.summary,
-        )
-    Console().print(table)
+        _add_row(table, profile, models_dir)
+    for name in variants:
+        if (models_dir / name / "bundles").is_dir():
+            _add_row(table, find_profile(name), models_dir)
+    for name, model in SENTENCE_MODELS.items():
+        prefixes = " | ".join(filter(None, (model.query_prefix, model.passage_prefix)))
+        sentences.add_row(name, model.title, str(model.width), str(model.tokens), prefixes)
+    console = Console()
+    console.print(table)
+    console.print(sentences)
+
+
+def _add_row(table: "Table", profile: "Profile", models_dir: Path) -> None:
+    from ensembles.bundle import bundle_folder, list_bundles
+
+    capabilities = profile.capabilities
+    able = ["words↔speech", "image↔frames", "sound↔sounds"]
+    able += ["words↔frames"] * capabilities.words_to_pixels
+    able += ["words↔sounds"] * capabilities.words_to_sounds
+    bundles = []
+    for bundle in list_bundles(models_dir, profile.name):
+        folder = bundle_folder(models_dir, profile.name, bundle.version)
+        size = sum(file.stat().st_size for file in folder.rglob("*")) / 1_000_000
+        marks = ", random weights" * bundle.random_weights
+        bundles.append(f"{bundle.id}: {size:.0f} MB{marks}")
+    table.add_row(
+        profile.name,
+        f"{profile.clip.title}, {profile.clip.width}",
+        f"{profile.sentence.title}, {profile.sentence.width}",
+        f"{profile.audio.title}, {profile.audio.width}",
+        "\n".join(able),
+        "\n".join(bundles) or "not exported",
+        profile.summary,
+    )

@@ -1,83 +1,162 @@
-"""The models of a profile, built from their checkpoints and written as files."""
+"""The models of a profile, built from their checkpoints, tried, and written as files."""
 
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
 import msgspec
-import onnxruntime as ort
+from tokenizers import Tokenizer
 from torch import nn
 from transformers.utils import logging as transformers_logging
 
+from ensembles.arrays import FloatArray
 from ensembles.bundle import Band
-from ensembles.contracts import models
-from export.calibration import sound_band, visual_band
-from export.modules import ClipText, ClipVision, Sentence, Sound
-from export.onnx import export_onnx
-from export.profiles import Profile
-from training.models import fusion, mini_clip, mini_sound_encoder, mini_tokenizer
+from ensembles.contracts import Model, models
+from export import samples
+from export.calibration import background_band, equivalence_band
+from export.checkpoints import Sources
+from export.modules import ClipText, ClipVision, Sound
+from export.parity import EncoderReport
+from export.precision import Sample, Wanted, run_encoder, write_encoder
+from export.profiles import TOKENIZER, Profile
+from export.weights import build_clip, build_sentence, build_sound, check_finite
+from training.models import fusion, mini_tokenizer
 
-CALIBRATION_SEED = 7
+Progress = Callable[[str, int, int], None]
+IMAGE_BATCH = 8
+CALIBRATION_ROWS = 4  # images, or sounds, turned round so that none of them is judged
+CALIBRATION_STEP = 3  # every third of the made-up sentences is enough
+EXACT_SENTENCES = 24
+
+
+class Written(msgspec.Struct, frozen=True):
+    """What was found out while the models were written."""
+
+    bands: dict[str, Band]  # a leg each: visual, sound, fused, speech
+    reports: list[EncoderReport]
 
 
 def write_models(
-    profile: Profile,
-    sentence_folder: Path,
-    staging: Path,
-    progress: Callable[[str, int, int], None],
-) -> dict[str, Band]:
+    profile: Profile, sources: Sources, wanted: Wanted, staging: Path, progress: Progress
+) -> Written:
     """Write one folder of files a model.
 
     Args:
         profile: what to build.
-        sentence_folder: the sentence encoder's checkpoint.
+        sources: the folders of weights and of tokenizers.
+        wanted: the precision.
         staging: the folder to fill.
         progress: told of each step.
 
-    Returns:
-        The calibration bands that were measured: visual, sound and fused.
+    Raises:
+        ConfigurationError: a checkpoint is broken or of another size, or an export is not exact.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
+    _write_tokenizers(profile, sources.tokenizers, staging / "tokenize")
     contracts = models(profile.dims)
-    builders = _builders(profile, sentence_folder)
+    tries = _samples(profile, contracts, staging / "tokenize")
+    builders = _builders(profile, sources.weights)
+    reports, judged = [], {}
     for done, (name, build) in enumerate(builders.items()):
-        progress(f"export {name}", done, len(builders) + 1)
+        progress(f"export {name}", done, len(builders))
         (staging / name).mkdir()
-        export_onnx(build(), contracts[name], staging / name / "model.onnx")
-    _write_tokenizers(profile, sentence_folder, staging / "tokenize")
-    progress("calibrate", len(builders), len(builders) + 1)
-    visual = visual_band(
-        _session(staging / "clip_vision"), profile.dims.image_size_px, CALIBRATION_SEED
-    )
-    sound = sound_band(_session(staging / "wav2vec2"), CALIBRATION_SEED)
-    progress("done", len(builders) + 1, len(builders) + 1)
-    return {"visual": visual, "sound": sound, "fused": visual}
+        module = build()
+        check_finite(name, module)
+        path = staging / name / "model.onnx"
+        report, judged[name] = write_encoder(module, contracts[name], tries[name], wanted, path)
+        reports.append(report)
+    progress("calibrate", len(builders), len(builders))
+    return Written(_bands(profile, judged, staging), reports)
 
 
-def _builders(profile: Profile, sentence_folder: Path) -> dict[str, Callable[[], nn.Module]]:
-    clip = mini_clip(profile.dims, profile.clip.seed)
+def _builders(profile: Profile, folders: Mapping[str, Path]) -> dict[str, Callable[[], nn.Module]]:
+    """Return what builds each encoder: one at a time, so that memory holds one."""
+    clip = partial(build_clip, profile, folders.get("clip"))
     return {
-        "clip_text": lambda: ClipText(clip),
-        "clip_vision": lambda: ClipVision(clip),
-        "sentence": lambda: Sentence(sentence_folder),
-        "wav2vec2": lambda: Sound(mini_sound_encoder(profile.dims, profile.audio.seed)),
-        "fusion": lambda: fusion(profile.dims, profile.fusion.seed),
+        "clip_text": lambda: ClipText(clip()).eval(),
+        "clip_vision": lambda: ClipVision(clip()).eval(),
+        "sentence": lambda: build_sentence(profile, folders.get("sentence")).eval(),
+        "wav2vec2": lambda: Sound(build_sound(profile, folders.get("audio"))).eval(),
+        "fusion": lambda: fusion(profile.dims, profile.seed + 2),
     }
 
 
-def _write_tokenizers(profile: Profile, sentence_folder: Path, folder: Path) -> None:
+def _samples(profile: Profile, contracts: Mapping[str, Model], folder: Path) -> dict[str, Sample]:
+    pixels = samples.images(profile.dims.image_size_px)
+    batches = [
+        {"PIXELS": pixels[start : start + IMAGE_BATCH]}
+        for start in range(0, len(pixels), IMAGE_BATCH)
+    ]
+    windows = [{"AUDIO": sound[None]} for sound in samples.sounds()]
+    tokens = samples.token_feed(contracts["fusion"].inputs, rows=4, tokens=5)
+    return {
+        "clip_text": _text_sample(folder, "clip", profile.dims.clip_tokens, cut_is_exact=True),
+        "clip_vision": Sample(
+            exact=[{"PIXELS": pixels[:1]}, {"PIXELS": pixels[1:8]}],
+            judged=batches,
+            seen=[{"PIXELS": pixels[:CALIBRATION_ROWS, ::-1, ::-1].copy()}],
+        ),
+        "sentence": _text_sample(folder, "sentence", profile.dims.sentence_tokens),
+        "wav2vec2": Sample(
+            exact=[{"AUDIO": batch} for batch in samples.sounds_of_several_lengths()],
+            judged=windows,
+            seen=[{"AUDIO": w["AUDIO"][:, ::-1].copy()} for w in windows[:CALIBRATION_ROWS]],
+        ),
+        "fusion": Sample(exact=[tokens], judged=[tokens]),
+    }
+
+
+def _text_sample(folder: Path, name: str, limit: int, cut_is_exact: bool = False) -> Sample:
+    """Return the texts of one encoder; a causal tower's padding may be cut, so that is tried."""
+    texts = samples.TextSample(
+        Tokenizer.from_file(str(folder / f"{name}.json")), name.upper(), limit
+    )
+    lengths = texts.lengths()
+    spoken = samples.spoken_sentences()
+    return Sample(
+        exact=[*lengths, *texts.sentences(spoken[:EXACT_SENTENCES])],
+        judged=texts.sentences(spoken),
+        seen=texts.sentences(samples.plain_sentences()[::CALIBRATION_STEP]),
+        padded=[texts.padded(feed) for feed in lengths] if cut_is_exact else (),
+    )
+
+
+def _bands(profile: Profile, judged: Mapping[str, FloatArray], staging: Path) -> dict[str, Band]:
+    visual = background_band(judged["clip_vision"])
+    return {
+        "visual": visual,
+        "sound": background_band(judged["wav2vec2"]),
+        "fused": visual,
+        "speech": profile.sentence.band or _speech_band(profile, staging),
+    }
+
+
+def _speech_band(profile: Profile, staging: Path) -> Band:
+    sentence = profile.sentence
+    tokenizer = Tokenizer.from_file(str(staging / "tokenize" / "sentence.json"))
+    texts = samples.TextSample(tokenizer, "SENTENCE", sentence.tokens)
+    queries, answers = zip(*samples.answered_queries(), strict=True)
+    path = staging / "sentence" / "model.onnx"
+    return equivalence_band(
+        run_encoder(path, texts.sentences([sentence.query_prefix + text for text in queries])),
+        run_encoder(path, texts.sentences([sentence.passage_prefix + text for text in answers])),
+    )
+
+
+def _write_tokenizers(profile: Profile, folders: Mapping[str, Path], folder: Path) -> None:
+    """Write both tokenizers, the mini CLIP's where there is no other, and their settings."""
     folder.mkdir()
-    mini_tokenizer().save(str(folder / "clip.json"))
-    shutil.copy(sentence_folder / "tokenizer.json", folder / "sentence.json")
+    if "clip" in folders:
+        shutil.copy(folders["clip"] / TOKENIZER, folder / "clip.json")
+    else:
+        mini_tokenizer().save(str(folder / "clip.json"))
+    shutil.copy(folders["sentence"] / TOKENIZER, folder / "sentence.json")
     settings = {
-        "query_prefix": profile.query_prefix,
-        "passage_prefix": profile.passage_prefix,
+        "query_prefix": profile.sentence.query_prefix,
+        "passage_prefix": profile.sentence.passage_prefix,
         "clip_tokens": profile.dims.clip_tokens,
         "sentence_tokens": profile.dims.sentence_tokens,
     }
     (folder / "tokenize.json").write_bytes(msgspec.json.encode(settings))
-
-
-def _session(folder: Path) -> ort.InferenceSession:
-    return ort.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])

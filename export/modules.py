@@ -4,12 +4,12 @@ Pixels arrive as uint8 and are normalised here, sound is normalised here, and ea
 vector, so nothing outside the graph has to know a model's constants.
 """
 
-from pathlib import Path
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import AutoModel, CLIPModel
+from transformers import CLIPModel, PreTrainedModel
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)  # CLIP's own, per channel of RGB in 0…1
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -51,15 +51,21 @@ class ClipVision(nn.Module):
 
 
 class Sentence(nn.Module):
-    """Token ids to the normalised mean of the token embeddings (Reimers and Gurevych 2019)."""
+    """Token ids to a unit vector: the mean of the token embeddings, or the first one.
 
-    def __init__(self, folder: Path) -> None:
+    The mean is that of Sentence-BERT (Reimers and Gurevych 2019); BGE was trained on the first.
+    """
+
+    def __init__(self, encoder: PreTrainedModel, pooling: Literal["mean", "first"]) -> None:
         super().__init__()
-        self.encoder = AutoModel.from_pretrained(folder, attn_implementation="eager").eval()
+        self.encoder = encoder
+        self.pooling = pooling
 
     def forward(self, ids: Tensor, mask: Tensor) -> Tensor:
         """(n, tokens) int64 twice → (n, sentence)."""
         hidden = self.encoder(input_ids=ids, attention_mask=mask).last_hidden_state
+        if self.pooling == "first":
+            return functional.normalize(hidden[:, 0], dim=-1)
         present = mask.to(hidden.dtype)[:, :, None]
         mean = (hidden * present).sum(dim=1) / present.sum(dim=1).clamp(min=1)
         return functional.normalize(mean, dim=-1)

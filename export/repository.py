@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from ensembles.build import SOURCE, configs, machine_cores, served_names, write_configs
-from ensembles.bundle import Bundle, bundle_folder, list_bundles, repository_path
+from ensembles.bundle import Bundle, bundle_folder, repository_path, servable_bundles
 from ensembles.contracts import Model, models
 from ensembles.graphs import ensembles
 from gateway.errors import ConfigurationError
@@ -37,16 +37,23 @@ def store_bundle(models_dir: Path, bundle: Bundle, staging: Path) -> None:
     os.replace(staging, folder)
 
 
-def assemble_repository(models_dir: Path, profile: str) -> Path:
+def assemble_repository(
+    models_dir: Path, profile: str, *, allow_random_weights: bool = False
+) -> Path:
     """Make the repository of a profile's bundles, unless it is there already.
+
+    Args:
+        models_dir: of the data folder.
+        profile: whose bundles.
+        allow_random_weights: take bundles without training too, for benchmarks.
 
     Returns:
         The folder for tritonserver's `--model-repository`.
 
     Raises:
-        ConfigurationError: nothing was exported, or the bundles' sizes differ.
+        ConfigurationError: nothing was exported that may be served, or the bundles' sizes differ.
     """
-    bundles = list_bundles(models_dir, profile)
+    bundles = servable_bundles(models_dir, profile, allow_random_weights)
     if not bundles:
         raise ConfigurationError(
             f"the profile {profile} is not exported: pixserve export --profile {profile}"

@@ -6,6 +6,7 @@ import typer
 
 import deploy.cli
 import export.cli
+import gateway.commands.embed
 import gateway.commands.search
 import gateway.commands.videos
 import loadtest.cli
@@ -18,7 +19,14 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_show_locals=False,
 )
-PARTS = (deploy.cli, gateway.commands.videos, gateway.commands.search, export.cli, loadtest.cli)
+PARTS = (
+    deploy.cli,
+    gateway.commands.videos,
+    gateway.commands.search,
+    gateway.commands.embed,
+    export.cli,
+    loadtest.cli,
+)
 for part in PARTS:
     part.register(app)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from ensembles.arrays import FloatArray
-from ensembles.bundle import Bundle, list_bundles
+from ensembles.bundle import Bundle, servable_bundles
 from gateway.catalogue.catalogue import Catalogue
 from gateway.errors import ConfigurationError
 from gateway.index.milvus import Milvus
@@ -65,7 +65,10 @@ def current_bundle(settings: Settings, catalogue: Catalogue) -> Bundle:
     Raises:
         ConfigurationError: no bundle is exported, or the current one is not there any more.
     """
-    bundles = {bundle.id: bundle for bundle in list_bundles(settings.models_dir, settings.profile)}
+    servable = servable_bundles(
+        settings.models_dir, settings.profile, settings.allow_random_weights
+    )
+    bundles = {bundle.id: bundle for bundle in servable}
     if not bundles:
         raise ConfigurationError(
             f"no bundle of the profile {settings.profile} in {settings.models_dir}: "

@@ -144,6 +144,7 @@ class SearchReply(Reply, frozen=True, kw_only=True):
 
     hits: tuple[Hit, ...]
     model_version: str  # the bundle, e.g. mini-1
+    random_weights: bool = False  # its models were never trained: the answers mean nothing
     degraded: tuple[str, ...]  # what was left out, and why: "speech: triton unavailable"
     stage_ms: StageTimes
     request_id: str

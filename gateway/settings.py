@@ -28,6 +28,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     data_dir: str = "pixserve-data"
     profile: str = "mini"
+    allow_random_weights: bool = False  # serve models that were never trained, for benchmarks
     host: str = "127.0.0.1"
     port: Port = 8080
     triton: str = "127.0.0.1:8001"  # gRPC, HOST:PORT

@@ -19,9 +19,9 @@ from tritonclient.grpc import service_pb2_grpc
 
 from ensembles.arrays import FloatArray
 from ensembles.build import bundle_suffix
-from ensembles.bundle import Bundle
+from ensembles.bundle import Bundle, Capabilities
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
-from ensembles.contracts import Model, models
+from ensembles.contracts import TOKEN_BUCKETS, Dimensions, Model, models
 from ensembles.graphs import ensembles
 from gateway.errors import (
     DeadlineExceeded,
@@ -50,6 +50,7 @@ CHANNEL_OPTIONS = (
 NUMPY_DTYPES: Mapping[str, type[np.generic]] = {
     "UINT8": np.uint8,
     "INT32": np.int32,
+    "INT64": np.int64,
     "FP32": np.float32,
     "FP64": np.float64,
 }
@@ -79,6 +80,7 @@ class Triton:
         contracts = models(bundle.dims)
         graphs = ensembles(contracts, bundle.dims)
         self._contracts = {name: graph.contract for name, graph in graphs.items()}
+        self._models = contracts
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
@@ -149,6 +151,14 @@ class Triton:
         outputs = await self._infer("fuse", inputs, timeout_s)
         return outputs["FUSED_EMBEDDING"]
 
+    async def run_model(
+        self, model: str, inputs: Mapping[str, Array], *, timeout_s: float
+    ) -> dict[str, FloatArray]:
+        """Run one encoder of the bundle by itself, for measurements: its outputs by name."""
+        request = build_request(self._models[model], inputs)
+        request.model_name = model
+        return await self._call(request, timeout_s)
+
     async def ready(self, *, timeout_s: float) -> bool:
         """Tell whether the bundle's ensembles can be called."""
         request = pb.ModelReadyRequest(name=self._name("embed_text"), version=self._version)
@@ -174,12 +184,54 @@ class Triton:
     ) -> dict[str, FloatArray]:
         request = build_request(self._contracts[ensemble], inputs)
         request.model_name = self._name(ensemble)
+        return await self._call(request, timeout_s)
+
+    async def _call(self, request: pb.ModelInferRequest, timeout_s: float) -> dict[str, FloatArray]:
         request.model_version = self._version
         try:
             reply = await self._stub.ModelInfer(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:
             raise translate(error) from error
         return read_reply(reply)
+
+
+UNKNOWN_PROFILE = "bundle"  # of a server that is known by its address alone: ids as `bundle-1`
+
+
+async def served_bundle(address: str, *, timeout_s: float) -> Bundle:
+    """Describe the newest bundle that a server serves, by the metadata of its models.
+
+    The server tells versions and sizes; it tells neither the profile's name, nor its capabilities
+    and calibration, nor how many tokens its text encoders take.
+
+    Raises:
+        Unavailable: the server is not reachable or serves no bundle.
+        DeadlineExceeded: it does not answer in time.
+    """
+    async with grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS) as channel:
+        stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+
+        async def describe(name: str) -> pb.ModelMetadataResponse:
+            try:
+                request = pb.ModelMetadataRequest(name=name)
+                return await stub.ModelMetadata(request, timeout=timeout_s)
+            except grpc.aio.AioRpcError as error:
+                raise translate(error) from error
+
+        query = await describe("embed_query")
+        audio, fuse, vision = [await describe(n) for n in ("embed_audio", "fuse", "clip_vision")]
+    widths = {o.name: o.shape[-1] for reply in (query, audio, fuse) for o in reply.outputs}
+    dims = Dimensions(
+        vision=widths["CLIP_EMBEDDING"],
+        sentence=widths["SENTENCE_EMBEDDING"],
+        audio=widths["AUDIO_EMBEDDING"],
+        fused=widths["FUSED_EMBEDDING"],
+        image_size_px=vision.inputs[0].shape[-1],
+        clip_tokens=TOKEN_BUCKETS[-1],
+        sentence_tokens=TOKEN_BUCKETS[-1],
+    )
+    unknown = Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False)
+    return Bundle(UNKNOWN_PROFILE, int(query.versions[-1]), dims, unknown, calibration={})
 
 
 def build_request(contract: Model, inputs: Mapping[str, Array]) -> pb.ModelInferRequest:

@@ -1,15 +1,18 @@
 """`pixserve bench …`: measurements that anyone can repeat."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from gateway.errors import InvalidRequest
+
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from loadtest.bench_models import ModelReport
     from loadtest.stats import Latencies
 
 DataDir = Annotated[
@@ -155,6 +158,50 @@ def quality(
         f"{report.right_segment_among_best}"
     )
     _write(json, report)
+
+
+@bench.command()
+def models(
+    data_dir: DataDir = Path("pixserve-data"),
+    model: Annotated[list[str] | None, typer.Option(help="Default: all. Repeatable.")] = None,
+    calls: Annotated[int, typer.Option(min=20, help="Of one client, for each.")] = 200,
+    json: Json = None,
+) -> None:
+    """Each encoder: the bare ONNX Runtime session, Triton with one client, Triton full."""
+    import asyncio
+
+    from loadtest.bench_models import ENSEMBLES, bench_all
+
+    wanted = tuple(model or ENSEMBLES)
+    if unknown := set(wanted) - set(ENSEMBLES):
+        raise InvalidRequest(f"no encoder {sorted(unknown)}; there are {', '.join(ENSEMBLES)}")
+    with _progress("models", len(wanted)) as advance:
+        reports = asyncio.run(bench_all(data_dir, wanted, calls, advance))
+    _show(_models_table(reports))
+    _write(json, reports)
+
+
+def _models_table(reports: "Sequence[ModelReport]") -> "Table":
+    from rich.table import Table
+
+    table = Table(title="encoders: one row, ms at p50; many, rows a second", title_justify="left")
+    table.add_column("model")
+    for column in ("bare", "Triton", "over", "floor", "cores", "full", "ratio", "ensemble", "MiB"):
+        table.add_column(column, justify="right")
+    for report in reports:
+        table.add_row(
+            f"{report.model} {report.precision}{' random' if report.random_weights else ''}",
+            f"{report.bare.ms_p50:.2f}",
+            f"{report.served.ms_p50:.2f}",
+            f"{report.overhead_ms:+.2f}",
+            f"{report.floor.per_s:.0f}",
+            f"{report.floor_all_cores:.0f}",
+            f"{report.full.per_s:.0f}",
+            f"{report.ratio:.2f}",
+            f"{report.ensemble_load.per_s:.0f}",
+            f"{report.resident_mib:.0f}",
+        )
+    return table
 
 
 @bench.command(name="all")

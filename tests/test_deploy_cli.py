@@ -6,14 +6,18 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import msgspec
 import psutil  # type: ignore[import-untyped]  # it comes without type information
 import pytest
 
 from deploy.keeper import SHARED_MEMORY
+from deploy.parts import require_exported
 from deploy.ports import pick_free
 from deploy.state import read_state
-from ensembles.bundle import repository_path
+from ensembles.bundle import read_bundle, repository_path
 from export.build import ensure_exported
+from gateway.errors import ConfigurationError
+from gateway.settings import Settings
 
 PIXSERVE = str(Path(sys.executable).with_name("pixserve"))
 PARTS = ("triton", "milvus", "worker", "gateway")
@@ -165,3 +169,14 @@ def test_status_and_down_where_nothing_runs(tmp_path: Path) -> None:
     down = pixserve("down", data_dir=tmp_path)
     assert down.returncode == 0
     assert "no stack runs on" in down.stdout
+
+
+def test_models_with_random_weights_are_served_only_when_that_is_allowed(tmp_path: Path) -> None:
+    ensure_exported("mini", tmp_path / "models", lambda *_: None)
+    path = tmp_path / "models/mini/bundles/1/bundle.json"
+    bundle = msgspec.structs.replace(read_bundle(path), random_weights=True)
+    path.write_bytes(msgspec.json.encode(bundle))
+    settings = Settings(data_dir=str(tmp_path))
+    with pytest.raises(ConfigurationError, match="--allow-random-weights"):
+        require_exported(settings)
+    require_exported(msgspec.structs.replace(settings, allow_random_weights=True))

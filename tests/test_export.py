@@ -10,16 +10,18 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from ensembles.build import MINI
-from ensembles.bundle import bundle_folder, list_bundles, repository_path
+from ensembles.bundle import bundle_folder, list_bundles, read_bundle, repository_path
 from ensembles.contracts import models
-from export.build import ensure_exported, export_bundle
-from export.checkpoints import find_checkpoint
-from export.modules import Sentence
-from export.profiles import PROFILES, find_profile
+from export.build import Order, ensure_exported, export_bundle, read_reports
+from export.checkpoints import Places, find_checkpoint
+from export.parity import inexact, too_coarse
+from export.profiles import PROFILES
 from export.repository import assemble_repository
-from gateway.errors import ConfigurationError, InvalidRequest
+from export.weights import build_sentence
+from gateway.errors import ConfigurationError
 from training.models import fusion
 
 
@@ -55,29 +57,28 @@ def test_exporting_again_changes_nothing(models_dir):
 
 def test_a_forced_export_is_a_new_bundle_beside_the_old_one(models_dir, tmp_path):
     shutil.copytree(models_dir, tmp_path / "models", symlinks=True)
-    bundle = export_bundle("mini", tmp_path / "models", silent, force=True)
+    bundle = export_bundle("mini", tmp_path / "models", silent, Order(force=True))
     assert bundle.id == "mini-2"
     repository = repository_path(tmp_path / "models", "mini")
     assert {path.name for path in (repository / "clip_text").iterdir()} == {"1", "2", "configs"}
     assert {"embed_text_v1", "embed_text_v2"} <= {path.name for path in repository.iterdir()}
 
 
-def test_the_sentence_encoder_is_exact_and_padding_changes_nothing(models_dir):
-    folder = find_checkpoint("sentence", PROFILES["mini"].sentence, None)
-    module = Sentence(folder)
-    rng = np.random.default_rng(0)
-    ids = rng.integers(1000, 20000, (3, 12))
+def test_padding_changes_no_sentence(models_dir):
+    ids = np.random.default_rng(0).integers(1000, 20000, (3, 12))
     mask = np.ones_like(ids)
-    with torch.no_grad():
-        expected = module(torch.tensor(ids), torch.tensor(mask)).numpy()
     encoder = session(models_dir, "sentence")
-    padded = {
-        "SENTENCE_IDS": np.pad(ids, ((0, 0), (0, 20))),
-        "SENTENCE_MASK": np.pad(mask, ((0, 0), (0, 20))),
-    }
-    for feed in ({"SENTENCE_IDS": ids, "SENTENCE_MASK": mask}, padded):
-        actual = encoder.run(None, feed)[0]
-        assert (actual * expected).sum(axis=1).min() >= 0.9999
+    cut, padded = (
+        encoder.run(
+            None,
+            {
+                "SENTENCE_IDS": np.pad(ids, ((0, 0), (0, padding))),
+                "SENTENCE_MASK": np.pad(mask, ((0, 0), (0, padding))),
+            },
+        )[0]
+        for padding in (0, 20)
+    )
+    assert (cut * padded).sum(axis=1).min() >= 0.9999
 
 
 def test_every_encoder_returns_unit_vectors_for_any_batch(models_dir):
@@ -131,16 +132,47 @@ def test_a_repository_is_renewed_when_the_code_changes_and_kept_when_not(models_
     assert not first.exists()
 
 
-def test_an_unknown_profile_is_refused_with_the_known_ones():
-    with pytest.raises(InvalidRequest, match=r"'gigantic'.*mini"):
-        find_profile("gigantic")
-
-
 def test_a_checkpoint_folder_that_lacks_files_is_refused_by_their_names(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(ConfigurationError, match=r"lacks model\.safetensors, tokenizer\.json"):
-        export_bundle("mini", tmp_path / "models", silent, folders={"sentence": tmp_path})
+    order = Order(places=Places(folders={"sentence": tmp_path}))
+    with pytest.raises(ConfigurationError, match=r"lacks tokenizer\.json, model\.safetensors"):
+        export_bundle("mini", tmp_path / "models", silent, order)
     assert list_bundles(tmp_path / "models", "mini") == ()
+
+
+@pytest.fixture
+def checkpoint(tmp_path) -> Path:
+    """A copy of the sentence encoder's checkpoint, to break."""
+    source = find_checkpoint("sentence", PROFILES["mini"].sentence.checkpoint)
+    folder = tmp_path / "checkpoint"
+    folder.mkdir()
+    for name in ("config.json", "tokenizer.json", "model.safetensors"):
+        shutil.copy(source / name, folder)
+    return folder
+
+
+def test_weights_with_nan_are_refused_by_their_name_and_nothing_is_left(tmp_path, checkpoint):
+    weights = load_file(checkpoint / "model.safetensors")
+    weights["encoder.layer.2.output.dense.weight"][1, 1] = float("nan")
+    save_file(weights, checkpoint / "model.safetensors", metadata={"format": "pt"})
+    order = Order(places=Places(folders={"sentence": checkpoint}))
+    with pytest.raises(ConfigurationError, match=r"sentence.*layer\.2\.output.*1 numbers"):
+        export_bundle("mini", tmp_path / "models", silent, order)
+    assert list((tmp_path / "models").rglob("*.onnx")) == []
+
+
+def test_a_checkpoint_of_another_size_is_refused_with_both_sides_named(checkpoint):
+    profile = msgspec.structs.replace(
+        PROFILES["mini"], sentence=msgspec.structs.replace(PROFILES["mini"].sentence, width=768)
+    )
+    with pytest.raises(ConfigurationError, match="hidden_size 384, the profile expects 768"):
+        build_sentence(profile, checkpoint)
+
+
+def test_a_checkpoint_that_cannot_be_read_is_refused(checkpoint):
+    (checkpoint / "model.safetensors").write_bytes(b"not weights at all")
+    with pytest.raises(ConfigurationError, match="cannot be loaded as sentence-transformers"):
+        build_sentence(PROFILES["mini"], checkpoint)
 
 
 def test_serving_a_profile_that_was_not_exported_says_what_to_do(tmp_path):
@@ -168,6 +200,79 @@ def test_a_killed_export_leaves_no_bundle_and_is_cleaned_up_by_the_next(tmp_path
 def test_a_bundle_is_described_by_what_went_into_it(models_dir):
     (bundle,) = list_bundles(models_dir, "mini")
     assert bundle.capabilities == PROFILES["mini"].capabilities
+    assert not bundle.random_weights
     assert bundle.sources["sentence"].startswith("sentence-transformers/all-MiniLM-L6-v2 sha256:")
     assert set(bundle.calibration) == {"visual", "sound", "fused", "speech", "keyword"}
     assert msgspec.json.decode(msgspec.json.encode(bundle), type=type(bundle)) == bundle
+
+
+def test_every_encoder_has_its_parity_report(models_dir):
+    (bundle,) = list_bundles(models_dir, "mini")
+    reports = {report.model: report for report in read_reports(models_dir, bundle)}
+    assert set(reports) == {n for n, m in models(MINI).items() if m.runtime == "encoder"}
+    assert {name: report.precision for name, report in reports.items()} == bundle.precisions
+    for report in reports.values():
+        assert inexact(report.fp32, report.padding) == ""
+        if report.precision == "int8":
+            assert report.int8 is not None
+            assert report.overlap is not None
+            assert too_coarse(report.int8, report.overlap) == ""
+    assert reports["clip_text"].padding is not None
+
+
+@pytest.fixture(scope="module")
+def random_dir(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("random")
+    export_bundle("mini", folder, silent, Order(precision="fp32", random_weights=True))
+    return folder
+
+
+def test_random_weights_are_marked_and_served_only_when_allowed(random_dir):
+    (bundle,) = list_bundles(random_dir, "mini")
+    assert bundle.random_weights
+    assert bundle.sources["sentence"] == "all-MiniLM-L6-v2: random weights, seed 1"
+    assert bundle.sources["clip tokenizer"].startswith("bytes")
+    with pytest.raises(ConfigurationError, match=r"mini-1: random weights.*allow-random-weights"):
+        ensure_exported("mini", random_dir, silent)
+    assert ensure_exported("mini", random_dir, silent, allow_random_weights=True) == bundle
+
+
+def test_random_weights_have_the_architecture_and_none_of_the_knowledge(random_dir, models_dir):
+    ids = np.random.default_rng(0).integers(1000, 20000, (3, 12))
+    feed = {"SENTENCE_IDS": ids, "SENTENCE_MASK": np.ones_like(ids)}
+    random, trained = (
+        session(folder, "sentence").run(None, feed)[0] for folder in (random_dir, models_dir)
+    )
+    assert random.shape == trained.shape
+    assert np.abs((random * trained).sum(axis=1)).max() < 0.5
+
+
+def test_trained_bundles_are_served_beside_random_ones_without_them(
+    random_dir, models_dir, tmp_path
+):
+    folder = tmp_path / "models"
+    for version, source in ((1, models_dir), (2, random_dir)):
+        files = bundle_folder(folder, "mini", version)
+        shutil.copytree(bundle_folder(source, "mini", 1), files)
+        bundle = msgspec.structs.replace(read_bundle(files / "bundle.json"), version=version)
+        (files / "bundle.json").write_bytes(msgspec.json.encode(bundle))
+    assert ensure_exported("mini", folder, silent).id == "mini-1"
+    served = repository_path(folder, "mini") / "clip_text"
+    assert {path.name for path in served.iterdir()} == {"1", "configs"}
+    assert ensure_exported("mini", folder, silent, allow_random_weights=True).id == "mini-2"
+    assert {path.name for path in served.iterdir()} == {"1", "2", "configs"}
+
+
+def test_the_mini_profile_is_exact_unless_int8_is_asked_for(models_dir):
+    (bundle,) = list_bundles(models_dir, "mini")
+    assert set(bundle.precisions.values()) == {"fp32"}
+
+
+def test_another_order_is_another_bundle(random_dir, tmp_path):
+    shutil.copytree(random_dir, tmp_path / "models", symlinks=True)
+    same = Order(precision="fp32", random_weights=True)
+    assert export_bundle("mini", tmp_path / "models", silent, same).version == 1
+    int8 = Order(precision="int8", random_weights=True)
+    bundle = export_bundle("mini", tmp_path / "models", silent, int8)
+    assert bundle.version == 2
+    assert bundle.precisions["sentence"] == "int8"

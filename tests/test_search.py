@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -276,3 +277,9 @@ def test_any_words_are_answered_the_same_twice(
 
 
 BUNDLE = make_bundle()
+
+
+async def test_every_reply_of_untrained_models_says_so(doors: Doors) -> None:
+    assert not (await ask(doors, "baking")).random_weights
+    untrained = replace(doors, bundle=msgspec.structs.replace(doors.bundle, random_weights=True))
+    assert (await ask(untrained, "baking")).random_weights

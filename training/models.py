@@ -65,12 +65,14 @@ def mini_clip(dims: Dimensions, seed: int) -> CLIPModel:
 
 
 class SoundEncoder(nn.Module):
-    """Wav2Vec2, averaged over time and projected: sound to one vector."""
+    """Wav2Vec2, averaged over time and, where a width is given, projected: sound to one vector."""
 
-    def __init__(self, encoder: Wav2Vec2Model, width: int) -> None:
+    def __init__(self, encoder: Wav2Vec2Model, width: int | None = None) -> None:
         super().__init__()
         self.encoder = encoder
-        self.projection = nn.Linear(encoder.config.hidden_size, width, bias=False)
+        self.projection = (
+            nn.Identity() if width is None else nn.Linear(encoder.config.hidden_size, width, False)
+        )
 
     def forward(self, audio: Tensor) -> Tensor:
         """Embed (n, samples) of normalised 16 kHz sound; returns (n, width), not normalised."""

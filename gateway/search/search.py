@@ -60,6 +60,7 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     return SearchReply(
         hits=tuple(hits_of(page, facts)),
         model_version=doors.bundle.id,
+        random_weights=doors.bundle.random_weights,
         degraded=found.degraded,
         stage_ms=clock.times(found.embed_s, found.legs_s),
         request_id="",

@@ -135,7 +135,11 @@ ONNX_TYPES = {
 def fits(expected: tuple[str, list[int]], found: tuple[str, list[Any]]) -> bool:
     """Tell whether a file's tensor, with its batch axis, is the contract's, without it."""
     (dtype, axes), (file_dtype, (_, *file_axes)) = expected, found
-    return dtype == file_dtype and all(
-        axis == file_axis or (axis == -1 and isinstance(file_axis, str))
-        for axis, file_axis in zip(axes, file_axes, strict=False)
+    return (
+        dtype == file_dtype
+        and len(axes) == len(file_axes)
+        and all(
+            axis == file_axis or (axis == -1 and isinstance(file_axis, str))
+            for axis, file_axis in zip(axes, file_axes, strict=True)
+        )
     )

@@ -1,0 +1,1 @@
+"""Programs that measure other servers beside ours."""
