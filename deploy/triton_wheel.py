@@ -117,7 +117,9 @@ def lay_out(wheel: TritonWheel, folder: Path) -> Path:
     try:
         for source in (*_files(wheel.python_backend), wheel.stub):
             _place(source, fresh / "python" / source.name)
-        _place(ENCODER, fresh / "encoder" / ENCODER.name)
+        (fresh / "encoder").mkdir()
+        # A copy: whoever edits the file in a data folder must not edit the source.
+        shutil.copyfile(ENCODER, fresh / "encoder" / ENCODER.name)
         libpython = find_libpython()
         (fresh / "lib").mkdir()
         (fresh / "lib" / libpython.name).symlink_to(libpython)
