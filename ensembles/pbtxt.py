@@ -19,8 +19,6 @@ TARGETS: tuple[Target, ...] = ("cpu", "cuda", "gpu")
 
 CPU_RUN_BATCH = 8  # rows that an encoder runs at once on a CPU, so that ingest cannot hold it long
 GPU_RUN_BATCH = 64
-BATCH_DELAY_US = 200  # how long the batcher waits for company
-MAX_QUEUE = 512  # requests that may wait for one model; more are refused
 INGEST_NICE = 5  # the models that only ingest uses yield to the way of a search
 
 QUERY_MODELS = frozenset({"tokenize", "clip_text", "sentence"})
@@ -66,8 +64,7 @@ def model_config(model: Model, target: Target, versions: Sequence[int], threads:
     else:
         _use_python(config, model, target, threads)
     if model.runtime == "encoder":
-        config.dynamic_batching.max_queue_delay_microseconds = BATCH_DELAY_US
-        config.dynamic_batching.default_queue_policy.max_queue_size = MAX_QUEUE
+        config.dynamic_batching.SetInParent()  # with Triton's defaults: docs/ensembles.md says why
     return _text(config)
 
 
@@ -118,6 +115,9 @@ def _use_python(config: pb.ModelConfig, model: Model, target: Target, threads: T
         _parameter(config, "nice", INGEST_NICE)
     if model.runtime != "encoder":
         return
+    if model.name in TOKEN_MODELS:
+        for tensor in config.input:  # the backend sorts texts of different buckets out
+            tensor.allow_ragged_batch = True
     _parameter(config, "providers", PROVIDERS[target])
     _parameter(config, "run_batch", CPU_RUN_BATCH if target == "cpu" else GPU_RUN_BATCH)
     if target == "cpu":

@@ -83,6 +83,24 @@ def test_the_threads_of_one_instance_fit_the_machine(cores):
     assert 1 <= threads.ingest <= cores
 
 
+@pytest.mark.parametrize("target", TARGETS)
+def test_no_encoder_bounds_its_queue_because_triton_then_forgets_to_wake_its_batcher(target):
+    for name in ("clip_text", "sentence", "clip_vision", "wav2vec2", "fusion"):
+        config = parsed(name, target)
+        assert config.HasField("dynamic_batching")
+        assert config.dynamic_batching == pb.ModelDynamicBatching()
+
+
+def test_texts_of_different_buckets_may_share_an_execution():
+    ragged = {
+        (name, target)
+        for name in MODELS
+        for target in TARGETS
+        if any(tensor.allow_ragged_batch for tensor in parsed(name, target).input)
+    }
+    assert ragged == {(n, t) for n in ("clip_text", "sentence") for t in ("cpu", "cuda")}
+
+
 def test_configs_are_the_same_each_time_they_are_compiled():
     again = configs(MINI, versions=(1, 3), cores=CHECKED_IN_CORES)
     assert Counter(again.items()) == Counter(TEXTS.items())

@@ -1,8 +1,8 @@
 """A Python-based Triton backend that runs one ONNX file by its model's contract.
 
 It serves every encoder: a model says `backend: "encoder"` and brings its `model.onnx` alone.
-Triton merges requests of equal shapes; their rows are concatenated, run in slices of at most
-`run_batch`, and handed back request by request.
+Triton merges requests, and those of texts also across token buckets. What has one shape is
+concatenated, run in slices of at most `run_batch` rows, and handed back request by request.
 """
 
 import json
@@ -42,17 +42,24 @@ class TritonPythonModel:
         check_contract(self._session, config)
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
-        """Run the rows of all requests together and answer each."""
+        """Run the rows of all requests of one shape together and answer each request."""
         feeds = [
             [pb_utils.get_input_tensor_by_name(request, name).as_numpy() for name in self._inputs]
             for request in requests
         ]
+        responses: dict[int, Any] = {}
+        for alike in same_shapes(feeds):
+            answers = self._answer([feeds[index] for index in alike])
+            responses |= dict(zip(alike, answers, strict=True))
+        return [responses[index] for index in range(len(requests))]
+
+    def _answer(self, feeds: Sequence[Sequence[Any]]) -> list[Any]:
         offsets = np.cumsum([0, *(len(feed[0]) for feed in feeds)])
         columns = [join(rows) for rows in zip(*feeds, strict=True)]
         try:
             outputs = self._run(columns, int(offsets[-1]))
         except Exception as error:
-            return [refusal(f"{type(error).__name__}: {error}") for _ in requests]
+            return [refusal(f"{type(error).__name__}: {error}") for _ in feeds]
         return [self._response(outputs, start, stop) for start, stop in pairwise(offsets)]
 
     def _run(self, columns: list[Any], rows: int) -> list[Any]:
@@ -77,6 +84,14 @@ class TritonPythonModel:
             for name, output in zip(self._outputs, outputs, strict=True)
         ]
         return pb_utils.InferenceResponse(output_tensors=tensors)
+
+
+def same_shapes(feeds: Sequence[Sequence[Any]]) -> list[list[int]]:
+    """Return the positions of the feeds whose arrays can be concatenated, a list each."""
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for position, feed in enumerate(feeds):
+        alike.setdefault(tuple(array.shape[1:] for array in feed), []).append(position)
+    return list(alike.values())
 
 
 def join(parts: Sequence[Any]) -> Any:
