@@ -10,15 +10,13 @@ The container follows the suffix: .mp4 .mov .mkv .webm .m4a .mp3 .wav .flac .ogg
 same bytes for the same arguments.
 """
 
-import heapq
 import io
 import wave
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from operator import itemgetter
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import av
 import numpy as np
@@ -29,15 +27,20 @@ from av.stream import Stream
 from av.video.frame import PictureType
 from av.video.stream import VideoStream
 
+from deploy.demo.muxing import (
+    TEXT_TIME_BASE,
+    Encodable,
+    sound_blocks,
+    text_packet,
+    write_interleaved,
+)
+
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
-# What is written to a file: when in the file, s, on which stream, and a frame or a text packet.
-Encodable: TypeAlias = "tuple[float, Stream, av.VideoFrame | av.AudioFrame | av.Packet[Stream]]"
 Pattern = Literal["flat", "bars", "checker", "gradient", "noise", "disc"]
 
 SOUND_RATE_HZ = 48_000
 SOUND_BLOCK = 960  # samples handed to the encoder at a time: 20 ms
-TEXT_TIME_BASE = Fraction(1, 1000)
 # Fast settings on one thread, so that the bytes are the same every time; no keyframes at cuts but
 # those that `make_video` asks for.
 X265 = "pools=none:frame-threads=1:scenecut=0:log-level=none"
@@ -120,7 +123,7 @@ def make_video(
             tracks.append(_blocks(audio, scenes, duration_s, start_s))
         if text:
             tracks.append(_lines(text, subtitles, start_s, prefixed=path.suffix != ".mkv"))
-        _write(container, tracks)
+        write_interleaved(container, tracks)
     if rotation:
         _rotate(path, rotation)
     return path
@@ -293,13 +296,7 @@ def _blocks(
     stream: AudioStream, scenes: Sequence[Scene], duration_s: float, start_s: float
 ) -> Iterator[Encodable]:
     samples = _sound(scenes, duration_s)
-    for at in range(0, len(samples), SOUND_BLOCK):
-        block = samples[None, at : at + SOUND_BLOCK]  # (1, samples): mono
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-        frame.sample_rate = SOUND_RATE_HZ
-        frame.time_base = Fraction(1, SOUND_RATE_HZ)
-        frame.pts = at + round(start_s * SOUND_RATE_HZ)
-        yield at / SOUND_RATE_HZ, stream, frame
+    yield from sound_blocks(stream, samples, SOUND_RATE_HZ, SOUND_BLOCK, start_s=start_s)
 
 
 def _sound(scenes: Sequence[Scene], duration_s: float) -> Samples:
@@ -315,31 +312,9 @@ def _lines(
 ) -> Iterator[Encodable]:
     for cue in cues:
         text = cue.text.encode()
-        packet = av.Packet(len(text).to_bytes(2, "big") + text if prefixed else text)
-        packet.stream = stream
-        packet.time_base = TEXT_TIME_BASE
-        packet.pts = packet.dts = round((start_s + cue.start_s) * 1000)
-        packet.duration = round((cue.end_s - cue.start_s) * 1000)
+        data = len(text).to_bytes(2, "big") + text if prefixed else text
+        packet = text_packet(stream, data, start_s + cue.start_s, start_s + cue.end_s)
         yield cue.start_s, stream, packet
-
-
-def _write(container: OutputContainer, tracks: Sequence[Iterator[Encodable]]) -> None:
-    """Encode and write all tracks in the order of time, so that the file is interleaved."""
-    for _, stream, item in heapq.merge(*tracks, key=itemgetter(0)):
-        container.mux(item if isinstance(item, av.Packet) else _encode(stream, item))
-    for stream in container.streams:
-        if isinstance(stream, VideoStream | AudioStream):
-            container.mux(stream.encode(None))
-
-
-def _encode(
-    stream: Stream, frame: av.VideoFrame | av.AudioFrame
-) -> "list[av.Packet[VideoStream]] | list[av.Packet[AudioStream]]":
-    if isinstance(frame, av.VideoFrame):
-        assert isinstance(stream, VideoStream)
-        return stream.encode(frame)
-    assert isinstance(stream, AudioStream)
-    return stream.encode(frame)
 
 
 def _rotate(path: Path, degrees: int) -> None:

@@ -4,16 +4,14 @@
 """
 
 import hashlib
-import heapq
 import multiprocessing
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from fractions import Fraction
-from operator import itemgetter
 from pathlib import Path
-from typing import Annotated, TypeAlias
+from typing import Annotated
 
 import av
 import msgspec
@@ -26,6 +24,13 @@ from av.video.frame import PictureType
 from av.video.stream import VideoStream
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from deploy.demo.muxing import (
+    TEXT_TIME_BASE,
+    Encodable,
+    sound_blocks,
+    text_packet,
+    write_interleaved,
+)
 from deploy.demo.pictures import Painter
 from deploy.demo.sounds import RATE_HZ, scene_sound
 from deploy.demo.topics import FOLDER, Topic, read_topics, srt, vtt
@@ -36,7 +41,6 @@ FPS = 25
 GOP_FRAMES = 100  # between keyframes at most: 4 s
 SOUND_BLOCK = RATE_HZ // FPS  # samples handed to the encoder at a time: one frame's
 SOUND_BIT_RATE = 64_000
-TEXT_TIME_BASE = Fraction(1, 1000)
 PROCESSES = 2
 
 # One thread an encoder: two files are rendered at a time, and threads would change the bytes.
@@ -53,9 +57,6 @@ ENCODERS: dict[str, dict[str, str]] = {
 
 # Told after each file: which one, how many files are there, how many there will be.
 Report = Callable[[str, int, int], None]
-
-# What is written to a file: when in the file, s, on which stream, and a frame or a text packet.
-Encodable: TypeAlias = "tuple[float, Stream, av.VideoFrame | av.AudioFrame | av.Packet[Stream]]"
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def render(topic: Topic, out: Path, size: tuple[int, int] = SIZE) -> None:
     path = out / topic.file
     unfinished = path.with_stem(path.stem + ".unfinished")
     with av.open(str(unfinished), "w", options=_container_options(path)) as container:
-        _write(container, _tracks(container, topic, size))
+        write_interleaved(container, _tracks(container, topic, size))
     sidecar = _sidecar(topic, out)
     if sidecar:
         sidecar.write_text((srt if topic.transcript == "srt" else vtt)(topic.cue), encoding="utf-8")
@@ -126,7 +127,14 @@ def render(topic: Topic, out: Path, size: tuple[int, int] = SIZE) -> None:
 def content_key(topic: Topic, size: tuple[int, int]) -> str:
     """Return a hash of all that decides a file's content: topic, size, this code, the encoders."""
     digest = hashlib.sha256(msgspec.json.encode((topic, size, av.__version__)))
-    for source in ("backdrops.py", "pictures.py", "render.py", "sounds.py", "topics.py"):
+    for source in (
+        "backdrops.py",
+        "muxing.py",
+        "pictures.py",
+        "render.py",
+        "sounds.py",
+        "topics.py",
+    ):
         digest.update((FOLDER / source).read_bytes())
     return digest.hexdigest()
 
@@ -179,25 +187,6 @@ def _tracks(
     return tracks
 
 
-def _write(container: OutputContainer, tracks: list[Iterator[Encodable]]) -> None:
-    """Encode and write all tracks in the order of time, so that the file is interleaved."""
-    for _, stream, item in heapq.merge(*tracks, key=itemgetter(0)):
-        container.mux(item if isinstance(item, av.Packet) else _encode(stream, item))
-    for stream in container.streams:
-        if isinstance(stream, VideoStream | AudioStream):
-            container.mux(stream.encode(None))
-
-
-def _encode(
-    stream: Stream, frame: av.VideoFrame | av.AudioFrame
-) -> "list[av.Packet[VideoStream]] | list[av.Packet[AudioStream]]":
-    if isinstance(frame, av.VideoFrame):
-        assert isinstance(stream, VideoStream)
-        return stream.encode(frame)
-    assert isinstance(stream, AudioStream)
-    return stream.encode(frame)
-
-
 def _frames(stream: VideoStream, topic: Topic, size: tuple[int, int]) -> Iterator[Encodable]:
     """Yield the pictures; each scene begins with a keyframe, as an editor's export does."""
     number = 0
@@ -219,20 +208,12 @@ def _blocks(stream: AudioStream, topic: Topic) -> Iterator[Encodable]:
     sound = np.concatenate(
         [scene_sound(scene, scene.end_s - at, _seed(topic, at)) for at, scene in scenes]
     )
-    for at in range(0, len(sound), SOUND_BLOCK):
-        block = sound[None, at : at + SOUND_BLOCK]  # (1, samples): mono
-        frame = av.AudioFrame.from_ndarray(block, format="fltp", layout="mono")
-        frame.sample_rate = RATE_HZ
-        frame.pts, frame.time_base = at, Fraction(1, RATE_HZ)
-        yield at / RATE_HZ, stream, frame
+    yield from sound_blocks(stream, sound, RATE_HZ, SOUND_BLOCK)
 
 
 def _lines(stream: Stream, topic: Topic) -> Iterator[Encodable]:
     for cue in topic.cue:
-        packet = av.Packet(cue.text.encode())
-        packet.stream, packet.time_base = stream, TEXT_TIME_BASE
-        packet.pts = packet.dts = round(cue.start_s * 1000)
-        packet.duration = round((cue.end_s - cue.start_s) * 1000)
+        packet = text_packet(stream, cue.text.encode(), cue.start_s, cue.end_s)
         yield cue.start_s, stream, packet
 
 
