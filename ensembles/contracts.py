@@ -31,6 +31,7 @@ TOKEN_BUCKETS = (8, 16, 32, 64, 128, 256)  # token ids are padded to one of thes
 ABSENT = -1  # in FRAME_INDICES and AUDIO_STARTS: nothing here, decode a blank
 
 ROLES = ("query", "passage")
+TextEncoder = Literal["sentence", "clip"]
 
 
 class Tensor(msgspec.Struct, frozen=True):

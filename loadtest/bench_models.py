@@ -7,7 +7,6 @@ so that whatever else the machine does falls on both.
 """
 
 import asyncio
-import json
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -23,17 +22,16 @@ import numpy as np
 import onnxruntime as ort
 import psutil  # type: ignore[import-untyped]  # it has no types
 from numpy.typing import NDArray
-from tokenizers import Tokenizer
 
 from deploy.state import read_state
 from ensembles.arrays import FloatArray
 from ensembles.build import machine_cores
-from ensembles.bundle import Bundle, bundle_folder, list_bundles
-from ensembles.contracts import AUDIO_WINDOW_SAMPLES, bucket
-from ensembles.pbtxt import QUERY_MODELS, thread_budget
-from gateway.triton import Triton, served_bundle
+from ensembles.bundle import Bundle
+from ensembles.contracts import AUDIO_WINDOW_SAMPLES
+from gateway.triton import Triton
+from loadtest.floor import open_encoder, open_tokenizer, served_threads
 from loadtest.queries import unique_queries
-from loadtest.stack import find_stack
+from loadtest.stack import find_stack, measured_bundle
 from loadtest.stats import Latencies, latencies
 
 ENSEMBLES = {
@@ -125,9 +123,7 @@ async def bench_all(
         done: told after each model.
     """
     stack = find_stack(data_dir)
-    served = await served_bundle(stack.triton, timeout_s=TIMEOUT_S)
-    bundles = list_bundles(stack.models_dir, stack.profile)
-    bundle = next(found for found in bundles if found.version == served.version)
+    bundle = await measured_bundle(stack)
     state = read_state(stack.data_dir / "run")
     pid = next(p.pid for p in state.parts if p.name == "triton") if state else None
     reports = []
@@ -170,10 +166,8 @@ async def bench_model(
         calls: of one client, a row each.
     """
     triton = Triton(address, bundle)
-    path = bundle_folder(models_dir, bundle.profile, bundle.version) / model / "model.onnx"
-    budget = thread_budget(machine_cores())
-    threads = budget.query if model in QUERY_MODELS else budget.ingest
-    bare, all_cores = open_session(path, threads), open_session(path, machine_cores())
+    bare = open_encoder(models_dir, bundle, model)
+    all_cores = open_encoder(models_dir, bundle, model, machine_cores())
 
     async def served(feed: Feed) -> object:
         return await triton.run_model(model, feed, timeout_s=TIMEOUT_S)
@@ -184,7 +178,7 @@ async def bench_model(
     return ModelReport(
         model=model,
         precision=bundle.precisions.get(model, "fp32"),
-        threads=threads,
+        threads=served_threads(model),
         bare=latencies(times["bare"]),
         served=latencies(times["served"]),
         floor=best(floors),
@@ -289,15 +283,6 @@ async def full_rate(
     return rows / (time.perf_counter() - start)
 
 
-def open_session(path: Path, threads: int) -> ort.InferenceSession:
-    """Open a model as Triton's encoder backend does."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    return ort.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-
-
 async def call_ensemble(triton: Triton, model: str, items: Sequence[Any]) -> object:
     """Send raw items to the ensemble that ends in a model."""
     if model == "sentence":
@@ -321,20 +306,8 @@ def resident_mib(triton_pid: int | None, model: str) -> float:
 
 def text_workload(models_dir: Path, bundle: Bundle, model: str, texts: Sequence[str]) -> Workload:
     """Tokenize texts for `sentence` or `clip_text`, each padded to its bucket."""
-    name = "sentence" if model == "sentence" else "clip"
-    limit = bundle.dims.sentence_tokens if name == "sentence" else bundle.dims.clip_tokens
-    folder = bundle_folder(models_dir, bundle.profile, bundle.version) / "tokenize"
-    prefix = json.loads((folder / "tokenize.json").read_text())["query_prefix"]
-    tokenizer = Tokenizer.from_file(str(folder / f"{name}.json"))
-    tokenizer.no_padding()
-    tokenizer.enable_truncation(limit)
-    rows = []
-    for text in texts:
-        row = tokenizer.encode((prefix if name == "sentence" else "") + text)
-        row.pad(bucket(len(row.ids), limit))
-        ids, mask = np.array([row.ids]), np.array([row.attention_mask])
-        rows.append({f"{name.upper()}_IDS": ids, f"{name.upper()}_MASK": mask})
-    return Workload(rows, texts)
+    tokenizer = open_tokenizer(models_dir, bundle, "sentence" if model == "sentence" else "clip")
+    return Workload([tokenizer.encode([text], ["query"]) for text in texts], texts)
 
 
 def image_workload(bundle: Bundle, images: Sequence[bytes]) -> Workload:

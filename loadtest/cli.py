@@ -40,24 +40,16 @@ def embed(
     """Time embed_query through Triton beside the bare ONNX Runtime sessions: one client."""
     import asyncio
 
-    from ensembles.bundle import list_bundles
     from loadtest.bench_embed import bench_embed
     from loadtest.queries import unique_queries
     from loadtest.stack import find_stack
 
     stack = find_stack(data_dir)
-    bundle = list_bundles(stack.models_dir, stack.profile)[-1]
     with _progress("embed", texts) as advance:
         report = asyncio.run(
-            bench_embed(
-                stack.triton,
-                stack.models_dir,
-                bundle,
-                unique_queries(texts),
-                lambda _done, _total: advance(),
-            )
+            bench_embed(stack, unique_queries(texts), lambda _done, _total: advance())
         )
-    table = _latency_table(f"embed_query, {bundle.id}, one client")
+    table = _latency_table(f"embed_query, {report.bundle}, one client")
     for name in ("triton_query", "bare_query", "triton_text", "bare_text"):
         _add(table, name.replace("_", " "), getattr(report, name))
     _show(table)

@@ -11,10 +11,13 @@ from pathlib import Path
 from deploy.demo.render import render_all
 from deploy.demo.run import id_of, stack
 from deploy.state import StackState, read_state
+from ensembles.bundle import Bundle, list_bundles
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
+from gateway.triton import served_bundle
 
 PACKAGES = ("onnxruntime", "milvus-lite", "pymilvus", "nvidia-pytriton", "litestar", "uvicorn")
+METADATA_TIMEOUT_S = 10.0
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,23 @@ def find_stack(data_dir: Path) -> MeasuredStack:
         profile=state.profile,
         gateway=state.address,
         triton=_part(state, "triton"),
+    )
+
+
+async def measured_bundle(measured: MeasuredStack) -> Bundle:
+    """Return the newest bundle that a stack's Triton serves, as it was exported.
+
+    Raises:
+        Unavailable: Triton does not answer.
+        ConfigurationError: the bundle's folder is gone.
+    """
+    served = await served_bundle(measured.triton, timeout_s=METADATA_TIMEOUT_S)
+    for bundle in list_bundles(measured.models_dir, measured.profile):
+        if bundle.version == served.version:
+            return bundle
+    raise ConfigurationError(
+        f"Triton serves bundle {served.version} of {measured.profile}, which is not among those "
+        f"in {measured.models_dir}: restart the stack"
     )
 
 

@@ -22,11 +22,10 @@ from statistics import median
 import httpx
 import msgspec
 
-from ensembles.bundle import list_bundles
 from gateway.errors import ConfigurationError
-from gateway.triton import Triton, served_bundle
+from gateway.triton import Triton
 from loadtest.queries import unique_queries
-from loadtest.stack import describe_machine, find_stack
+from loadtest.stack import describe_machine, find_stack, measured_bundle
 from loadtest.stats import Latencies, latencies
 
 PACKAGES = (
@@ -132,9 +131,7 @@ def wait_until_up(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
 async def compare(data_dir: Path, url: str) -> PeerReport:
     """Ask both by turns, first one client, then many."""
     stack = find_stack(data_dir)
-    bundle = await served_bundle(stack.triton, timeout_s=TIMEOUT_S)
-    exported = list_bundles(stack.models_dir, stack.profile)
-    precisions = next(b.precisions for b in exported if b.version == bundle.version)
+    bundle = await measured_bundle(stack)
     triton = Triton(stack.triton, bundle)
     limits = httpx.Limits(max_connections=max(CLIENTS))
     async with httpx.AsyncClient(timeout=TIMEOUT_S, limits=limits) as http:
@@ -157,7 +154,7 @@ async def compare(data_dir: Path, url: str) -> PeerReport:
     one, many = CLIENTS
     return PeerReport(
         machine=describe_machine(),
-        precision=precisions.get("sentence", "fp32"),
+        precision=bundle.precisions.get("sentence", "fp32"),
         runs=tuple(runs.values()),
         latency_ratio_1=runs["infinity", one].latency.ms_p50 / runs["triton", one].latency.ms_p50,
         rate_ratio_32=runs["triton", many].per_s / runs["infinity", many].per_s,
