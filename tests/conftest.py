@@ -15,10 +15,22 @@ from deploy.demo.render import DemoVideo, render_all
 from deploy.milvus_lite import milvus_lite_command
 from ensembles.bundle import Band, Bundle, Capabilities
 from ensembles.contracts import Dimensions
+from gateway.catalogue.catalogue import Catalogue
 from gateway.client import Client
+from tests.catalogues import DATABASES, empty_catalogue, postgresql
 from tests.stacks import JOB_TIMEOUT_S, LiveStack, running_stack
 
 MILVUS_START_S = 20
+
+SMALL = Dimensions(
+    vision=16,
+    sentence=32,
+    audio=8,
+    fused=16,
+    image_size_px=32,
+    clip_tokens=77,
+    sentence_tokens=128,
+)
 
 _versions = itertools.count(1)
 
@@ -38,15 +50,7 @@ def make_bundle() -> Bundle:
     return Bundle(
         profile="test",
         version=next(_versions),
-        dims=Dimensions(
-            vision=16,
-            sentence=32,
-            audio=8,
-            fused=16,
-            image_size_px=32,
-            clip_tokens=77,
-            sentence_tokens=128,
-        ),
+        dims=SMALL,
         capabilities=Capabilities(
             words_to_pixels=False, words_to_sounds=False, fusion_trained=False
         ),
@@ -68,6 +72,26 @@ def milvus_uri(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with start_milvus(folder, address) as process:
         yield f"http://{address}"
         process.kill()
+
+
+@pytest.fixture(scope="module", params=DATABASES)
+def database_url(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[str]:
+    """Each kind of database that a catalogue may be in."""
+    folder = tmp_path_factory.mktemp("database")
+    if request.param == "sqlite":
+        yield f"sqlite:///{folder / 'new' / 'catalogue.db'}"
+    else:
+        with postgresql(folder, free_port()) as url:
+            yield url
+
+
+@pytest.fixture
+def catalogue(database_url: str) -> Iterator[Catalogue]:
+    """A catalogue with nothing in it."""
+    with empty_catalogue(database_url) as catalogue:
+        yield catalogue
 
 
 def start_milvus(folder: Path, address: str) -> subprocess.Popen[bytes]:

@@ -17,13 +17,12 @@ import numpy as np
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Band, Bundle, Capabilities, bundle_folder
-from ensembles.contracts import Dimensions
 from gateway.catalogue.catalogue import Catalogue
 from gateway.index.milvus import Milvus
 from gateway.index.rows import IndexRow
 from gateway.settings import Settings, settings_to_environment
 from tests.catalogues import findings, new_video
-from tests.conftest import free_port
+from tests.conftest import SMALL, free_port
 
 START_S = 30.0
 STOP_S = 20.0
@@ -31,15 +30,7 @@ NOWHERE = "127.0.0.1:1"  # nothing listens here
 BUNDLE = Bundle(
     profile="gateway",
     version=1,
-    dims=Dimensions(
-        vision=16,
-        sentence=32,
-        audio=8,
-        fused=16,
-        image_size_px=32,
-        clip_tokens=77,
-        sentence_tokens=128,
-    ),
+    dims=SMALL,
     capabilities=Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False),
     calibration={
         leg: Band(low=0.0, high=1.0) for leg in ("visual", "speech", "sound", "fused", "keyword")

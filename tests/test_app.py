@@ -304,12 +304,13 @@ def test_a_milvus_that_comes_later_makes_search_ready(tmp_path: Path) -> None:
             milvus.kill()
 
 
-def test_without_a_bundle_the_gateway_says_what_to_do(tmp_path: Path) -> None:
+@pytest.mark.parametrize("process", ["gateway.serve", "ingest.worker"])
+def test_without_a_bundle_a_process_says_what_to_do(tmp_path: Path, process: str) -> None:
     settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
     (tmp_path / "models/gateway/bundles/1/bundle.json").unlink()
-    with start(settings, "gateway.serve", subprocess.PIPE) as process:
-        text = process.communicate(timeout=30)[0].decode()
-    assert process.returncode == 1
+    with start(settings, process, subprocess.PIPE) as started:
+        text = started.communicate(timeout=30)[0].decode()
+    assert started.returncode == 1
     assert "run pixserve export" in text
     assert "Traceback" not in text
 

@@ -13,26 +13,7 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.database import id_batches
 from gateway.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
 from gateway.schemas import InvestmentRequest, Modality, VideoPatch
-from tests.catalogues import DATABASES, empty_catalogue, findings, new_video, postgresql
-from tests.conftest import free_port
-
-
-@pytest.fixture(scope="module", params=DATABASES)
-def database_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("database")
-    if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'new' / 'catalogue.db'}"
-    else:
-        with postgresql(folder, free_port()) as url:
-            yield url
-
-
-@pytest.fixture
-def catalogue(database_url: str) -> Iterator[Catalogue]:
-    with empty_catalogue(database_url) as catalogue:
-        yield catalogue
+from tests.catalogues import findings, new_video
 
 
 def ready(catalogue: Catalogue, video_id: str, *, segments: int = 3, **metadata: object) -> str:

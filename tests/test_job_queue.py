@@ -1,5 +1,4 @@
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -9,26 +8,7 @@ from hypothesis import strategies as st
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.job_queue import BACKOFF_MAX_S, ClaimedJob, backoff_s
 from gateway.errors import NotFound
-from tests.catalogues import DATABASES, empty_catalogue, new_video, postgresql
-from tests.conftest import free_port
-
-
-@pytest.fixture(scope="module", params=DATABASES)
-def database_url(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[str]:
-    folder = tmp_path_factory.mktemp("database")
-    if request.param == "sqlite":
-        yield f"sqlite:///{folder / 'new' / 'catalogue.db'}"
-    else:
-        with postgresql(folder, free_port()) as url:
-            yield url
-
-
-@pytest.fixture
-def catalogue(database_url: str) -> Iterator[Catalogue]:
-    with empty_catalogue(database_url) as catalogue:
-        yield catalogue
+from tests.catalogues import new_video
 
 
 def claim(catalogue: Catalogue, worker: str = "w", lease_s: float = 60.0) -> ClaimedJob | None:

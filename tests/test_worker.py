@@ -117,13 +117,3 @@ def test_without_milvus_the_worker_runs_and_waits(tmp_path: Path) -> None:
         assert process.wait(10) == 0
     assert catalogue.library.video("v").state == "deleting"
     catalogue.close()
-
-
-def test_without_a_bundle_the_worker_says_what_to_do(tmp_path: Path) -> None:
-    settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
-    (tmp_path / "models/gateway/bundles/1/bundle.json").unlink()
-    with start(settings, "ingest.worker", subprocess.PIPE) as process:
-        text = process.communicate(timeout=30)[0].decode()
-    assert process.returncode == 1
-    assert "run pixserve export" in text
-    assert "Traceback" not in text
