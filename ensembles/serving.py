@@ -31,7 +31,7 @@ def _answer(request: Any, answer: Callable[[Any], dict[str, Any]]) -> Any:
     try:
         outputs = answer(request)
     except MediaRefused as error:
-        # The door to Triton (gateway/triton.py) reads the reason back.
+        # The door to Triton (gateway/triton_wire.py) reads the reason back.
         return _refusal(f"[media:{error.reason}] {error}")
     except (InvalidRequest, ValueError) as error:
         return _refusal(str(error))

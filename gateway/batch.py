@@ -9,27 +9,17 @@ batch that is refused is halved until the items that cannot be used stand alone.
 
 import asyncio
 import random
-import re
-from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from pathlib import Path
-from typing import Literal
 
 import msgspec
 import numpy as np
 
 from ensembles.arrays import FloatArray
-from ensembles.bundle import Bundle
-from ensembles.contracts import (
-    MAX_IMAGE_BATCH,
-    MAX_IMAGE_BYTES,
-    MAX_TEXT_BATCH,
-    TOKEN_BUCKETS,
-    bucket,
-)
+from gateway.batch_encoders import Encoder
+from gateway.batch_plan import Item, plan_batches
 from gateway.errors import (
     InvalidRequest,
     MediaRefused,
@@ -38,38 +28,18 @@ from gateway.errors import (
     TooLarge,
     Unavailable,
 )
-from gateway.triton import Role, Triton, served_bundle
-
-TextEncoder = Literal["sentence", "clip"]
 
 IN_FLIGHT = 4  # calls at once; Triton queues what is more
 TEXT_BATCH = 32  # texts a call
 WINDOW_ITEMS = 2_048  # among which items of like size are looked for
 WINDOWS = 2  # read ahead: this one drains while the next one fills
 MAX_CALL_BYTES = 32 * 1024 * 1024  # of the images of one call, padded to the longest
-CALL_TIMEOUT_S = 60.0
 TRIES = 8  # of one call: over 16 to 24 s
 BACK_OFF_S = 0.2  # before the second try; doubles, with up to half of it at random
 BACK_OFF_MAX_S = 5.0
-LETTERS_A_TOKEN = 6  # longer words are several tokens
 
 RETRIED = (Unavailable, Overloaded)  # DeadlineExceeded is an Unavailable
 REFUSED = (InvalidRequest, MediaRefused, TooLarge)
-WORD = re.compile(r"\w+|[^\w\s]")
-
-
-@dataclass(frozen=True, slots=True)
-class Item:
-    """One text, or the path of one image.
-
-    `padded` is what it is padded to, in tokens or bytes: only equals share a call. An item with an
-    `error` is not sent.
-    """
-
-    id: int | str
-    content: str | Path
-    padded: int = 1
-    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,92 +62,7 @@ class Limits(msgspec.Struct, frozen=True):
     back_off_s: float = BACK_OFF_S
 
 
-Send = Callable[[Sequence[Item]], Awaitable[FloatArray]]  # n items → (n, width)
 Write = Callable[[Sequence[Row]], None]
-
-
-@dataclass(frozen=True)
-class Encoder:
-    """One ensemble of one bundle, as a batch job uses it."""
-
-    ensemble: str
-    bundle: Bundle
-    width: int
-    max_batch: int
-    send: Send
-
-
-@asynccontextmanager
-async def text_encoder(
-    address: str, kind: TextEncoder = "sentence", role: Role = "passage"
-) -> AsyncIterator[Encoder]:
-    """Connect to the newest bundle's encoder of texts.
-
-    Args:
-        address: Triton's gRPC address, HOST:PORT.
-        kind: `sentence` to compare texts with texts, `clip` to compare them with images.
-        role: what the texts are; only the sentence encoder tells queries and passages apart.
-
-    Raises:
-        Unavailable: no server answers there, or it serves no bundle.
-    """
-    async with _connect(address) as (triton, bundle):
-
-        async def sentence(items: Sequence[Item]) -> FloatArray:
-            return await triton.embed_text(_texts(items), role, timeout_s=CALL_TIMEOUT_S)
-
-        async def clip(items: Sequence[Item]) -> FloatArray:
-            return await triton.embed_clip_text(_texts(items), timeout_s=CALL_TIMEOUT_S)
-
-        dims = bundle.dims
-        if kind == "sentence":
-            yield Encoder("embed_text", bundle, dims.sentence, MAX_TEXT_BATCH, sentence)
-        else:
-            yield Encoder("embed_clip_text", bundle, dims.vision, MAX_TEXT_BATCH, clip)
-
-
-@asynccontextmanager
-async def image_encoder(address: str) -> AsyncIterator[Encoder]:
-    """Connect to the newest bundle's encoder of JPEG, PNG and WebP files.
-
-    Raises:
-        Unavailable: no server answers there, or it serves no bundle.
-    """
-    async with _connect(address) as (triton, bundle):
-
-        async def images(items: Sequence[Item]) -> FloatArray:
-            encoded = await asyncio.to_thread(lambda: [read_image(item.content) for item in items])
-            return await triton.embed_images(encoded, timeout_s=CALL_TIMEOUT_S)
-
-        yield Encoder("embed_images", bundle, bundle.dims.vision, MAX_IMAGE_BATCH, images)
-
-
-@asynccontextmanager
-async def _connect(address: str) -> AsyncIterator[tuple[Triton, Bundle]]:
-    bundle = await served_bundle(address, timeout_s=CALL_TIMEOUT_S)
-    triton = Triton(address, bundle)
-    try:
-        yield triton, bundle
-    finally:
-        await triton.close()
-
-
-def _texts(items: Sequence[Item]) -> list[str]:
-    return [str(item.content) for item in items]
-
-
-def read_image(path: str | Path) -> bytes:
-    """Read an image's bytes; refuses a file that cannot be read, is empty, or is too large."""
-    try:
-        with Path(path).open("rb") as file:
-            data = file.read(MAX_IMAGE_BYTES + 1)
-    except OSError as error:
-        raise InvalidRequest(f"cannot be read: {error.strerror}") from error
-    if not data:
-        raise InvalidRequest("the file is empty")
-    if len(data) > MAX_IMAGE_BYTES:
-        raise TooLarge(f"has over {MAX_IMAGE_BYTES:,} bytes, which is the most")
-    return data
 
 
 async def embed_all(
@@ -264,36 +149,6 @@ def back_off(tries: int, first_s: float) -> Iterator[float]:
     for number in range(tries - 1):
         wait_s = min(BACK_OFF_MAX_S, first_s * 2**number)
         yield wait_s * random.uniform(1, 1.5)  # noqa: S311 (spreads retries, hides nothing)
-
-
-def plan_batches(items: Sequence[Item], most: int, call_bytes: int) -> list[list[int]]:
-    """Put items of one padded size together: the places of each batch's items.
-
-    Args:
-        items: those with an error are left out.
-        most: items a batch.
-        call_bytes: what a batch's padded items have together, unless it is one item.
-    """
-    alike: dict[int, list[int]] = defaultdict(list)
-    for place, item in enumerate(items):
-        if not item.error:
-            alike[item.padded].append(place)
-    batches = []
-    for padded, places in alike.items():
-        size = max(1, min(most, call_bytes // padded))
-        batches += [places[start : start + size] for start in range(0, len(places), size)]
-    return batches
-
-
-def padded_tokens(text: str) -> int:
-    """Estimate the bucket that a text's tokens are padded to; exact counting is the server's."""
-    tokens = 2 + sum(1 + (len(word) - 1) // LETTERS_A_TOKEN for word in WORD.findall(text))
-    return bucket(tokens, TOKEN_BUCKETS[-1])
-
-
-def padded_bytes(size: int) -> int:
-    """Return the power of two that a file's size is counted as."""
-    return 1 << max(0, size - 1).bit_length()
 
 
 def _first(errors: BaseExceptionGroup[BaseException]) -> BaseException:

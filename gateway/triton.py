@@ -5,15 +5,12 @@ each way. Every call names the bundle's own ensembles (`embed_text_v1`), so an e
 change the encoder under a live index.
 """
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
 
 import grpc
 import grpc.aio
 import numpy as np
-from numpy.typing import NDArray
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
@@ -21,23 +18,21 @@ from ensembles.arrays import FloatArray
 from ensembles.build import bundle_suffix
 from ensembles.bundle import Bundle, Capabilities
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
-from ensembles.contracts import TOKEN_BUCKETS, Dimensions, Model, models
+from ensembles.contracts import TOKEN_BUCKETS, Dimensions, models
 from ensembles.graphs import ensembles
-from gateway.errors import (
-    DeadlineExceeded,
-    InvalidRequest,
-    MediaRefused,
-    Overloaded,
-    PixserveError,
-    Unavailable,
+from gateway.triton_wire import (
+    Array,
+    Role,
+    build_request,
+    read_reply,
+    strings,
+    text_inputs,
+    translate,
 )
-
-Role = Literal["query", "passage"]
 
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 1_000
-MAX_REFUSAL_CHARS = 500
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -46,17 +41,6 @@ CHANNEL_OPTIONS = (
     ("grpc.min_reconnect_backoff_ms", RECONNECT_MIN_MS),
     ("grpc.max_reconnect_backoff_ms", RECONNECT_MAX_MS),
 )
-
-NUMPY_DTYPES: Mapping[str, type[np.generic]] = {
-    "UINT8": np.uint8,
-    "INT32": np.int32,
-    "INT64": np.int64,
-    "FP32": np.float32,
-    "FP64": np.float64,
-}
-MEDIA_REFUSAL = re.compile(r"\[media:(?P<reason>[a-z_]+)\] (?P<message>.*)", re.DOTALL)
-
-Array = NDArray[Any]
 
 
 @dataclass(frozen=True)
@@ -86,7 +70,7 @@ class Triton:
 
     async def embed_query(self, text: str, *, timeout_s: float) -> QueryEmbeddings:
         """Embed one query for both text towers."""
-        inputs = _texts([text], "query")
+        inputs = text_inputs([text], "query")
         outputs = await self._infer("embed_query", inputs, timeout_s)
         return QueryEmbeddings(
             clip=outputs["CLIP_EMBEDDING"][0], sentence=outputs["SENTENCE_EMBEDDING"][0]
@@ -94,12 +78,12 @@ class Triton:
 
     async def embed_text(self, texts: Sequence[str], role: Role, *, timeout_s: float) -> FloatArray:
         """Embed 1 … MAX_TEXT_BATCH texts with the sentence encoder: (n, sentence)."""
-        outputs = await self._infer("embed_text", _texts(texts, role), timeout_s)
+        outputs = await self._infer("embed_text", text_inputs(texts, role), timeout_s)
         return outputs["SENTENCE_EMBEDDING"]
 
     async def embed_clip_text(self, texts: Sequence[str], *, timeout_s: float) -> FloatArray:
         """Embed 1 … MAX_TEXT_BATCH texts with CLIP's text tower: (n, vision)."""
-        outputs = await self._infer("embed_clip_text", _texts(texts, "query"), timeout_s)
+        outputs = await self._infer("embed_clip_text", text_inputs(texts, "query"), timeout_s)
         return outputs["CLIP_EMBEDDING"]
 
     async def embed_images(self, images: Sequence[bytes], *, timeout_s: float) -> FloatArray:
@@ -126,8 +110,8 @@ class Triton:
             "AUDIO_STARTS": chunk.audio_starts_s,
             "AUDIO_SEGMENTS": chunk.audio_segments,
             "AUDIO_WEIGHTS": chunk.audio_weights,
-            "TRANSCRIPTS": _strings(chunk.transcripts),
-            "ROLES": _strings(["passage"] * len(chunk.transcripts)),
+            "TRANSCRIPTS": strings(chunk.transcripts),
+            "ROLES": strings(["passage"] * len(chunk.transcripts)),
             "TRANSCRIPT_WEIGHTS": chunk.transcript_weights,
         }
         outputs = await self._infer("embed_video", inputs, timeout_s)
@@ -232,71 +216,3 @@ async def served_bundle(address: str, *, timeout_s: float) -> Bundle:
     )
     unknown = Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False)
     return Bundle(UNKNOWN_PROFILE, int(query.versions[-1]), dims, unknown, calibration={})
-
-
-def build_request(contract: Model, inputs: Mapping[str, Array]) -> pb.ModelInferRequest:
-    """Build the message for one call.
-
-    Args:
-        contract: of the ensemble.
-        inputs: one array a tensor, with the batch axis where the ensemble has one; texts as
-            arrays of `bytes` objects.
-
-    Raises:
-        InvalidRequest: a tensor has another dtype or number of axes than its contract.
-    """
-    request = pb.ModelInferRequest()
-    for tensor in contract.inputs:
-        array = inputs[tensor.name]
-        axes = len(tensor.shape) + (contract.max_batch > 0)
-        expected = NUMPY_DTYPES.get(tensor.dtype, np.object_)
-        if array.ndim != axes or array.dtype != expected or array.size == 0:
-            raise InvalidRequest(
-                f"{contract.name}: {tensor.name} is {array.dtype} {array.shape}; expected "
-                f"{np.dtype(expected)} with {axes} axes, none of them empty"
-            )
-        request.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
-        raw = _pack(array) if tensor.dtype == "BYTES" else np.ascontiguousarray(array).tobytes()
-        request.raw_input_contents.append(raw)
-    return request
-
-
-def read_reply(reply: pb.ModelInferResponse) -> dict[str, FloatArray]:
-    """Read the outputs, all float32, as read-only arrays over the message."""
-    return {
-        output.name: np.frombuffer(raw, dtype=np.float32).reshape(output.shape)
-        for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
-    }
-
-
-def translate(error: grpc.aio.AioRpcError) -> PixserveError:
-    """Map an error of gRPC to one of ours.
-
-    Refused input is the caller's fault; all that is left is a server that cannot answer now.
-    """
-    details = (error.details() or "")[:MAX_REFUSAL_CHARS]
-    refusal = MEDIA_REFUSAL.search(details)
-    if refusal:
-        return MediaRefused(refusal["reason"], refusal["message"])
-    code = error.code()
-    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
-        return DeadlineExceeded("triton", "Triton answered too late")
-    if code == grpc.StatusCode.INVALID_ARGUMENT:
-        return InvalidRequest(details)
-    if code == grpc.StatusCode.RESOURCE_EXHAUSTED or "Exceeds maximum queue size" in details:
-        return Overloaded("Triton's queue is full; try again later")
-    return Unavailable("triton", f"Triton cannot answer ({code.name}): {details}")
-
-
-def _texts(texts: Sequence[str], role: Role) -> dict[str, Array]:
-    return {"TEXT": _strings(texts), "ROLE": _strings([role] * len(texts))}
-
-
-def _strings(texts: Sequence[str]) -> Array:
-    """Return texts as the (n, 1) array of bytes that an ensemble takes."""
-    return np.array([[text.encode()] for text in texts], dtype=np.object_)
-
-
-def _pack(texts: Array) -> bytes:
-    """Serialise strings as KServe v2 does: a little-endian length before each."""
-    return b"".join(len(text).to_bytes(4, "little") + text for text in texts.flat)

@@ -7,19 +7,12 @@ each time, and what an interrupted try left in the index is removed before the n
 import asyncio
 import logging
 import shutil
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from gateway.api.copies import copy_metadata
 from gateway.api.incoming import room
-from gateway.catalogue.analyses import (
-    Findings,
-    Modalities,
-    SceneRecord,
-    SegmentRecord,
-    VideoRecord,
-)
+from gateway.catalogue.analyses import VideoRecord
 from gateway.catalogue.job_queue import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import (
@@ -32,11 +25,11 @@ from gateway.errors import (
     StorageFull,
     Unavailable,
 )
-from gateway.index.rows import VECTOR_LEGS, IndexRow
-from gateway.schemas import Modality
+from gateway.index.rows import VECTOR_LEGS
 from ingest.depth import deeper
 from ingest.lease import Lease
 from ingest.pipeline import Analysis, AnalysisRequest, analyse
+from ingest.records import findings, index_rows
 
 READY_S = 1.0  # for Triton to say that it is there
 WRITE_S = 60.0  # for all rows of one video
@@ -123,7 +116,8 @@ async def ingest(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
     lease.tell("index", 95)
     await doors.disk.call(_keep_tokens, analysis, folder)
     await _write_index(doors, job, record, analysis)
-    await doors.threads.call(analyses.store, record.id, _findings(doors, record, analysis))
+    found = findings(record, analysis, doors.bundle.id)
+    await doors.threads.call(analyses.store, record.id, found)
     await doors.threads.call(doors.catalogue.ledger.deepen, record.id, deeper(doors.settings))
 
 
@@ -186,72 +180,12 @@ def _keep_tokens(analysis: Analysis, folder: Path) -> None:
 async def _write_index(
     doors: Doors, job: ClaimedJob, record: VideoRecord, analysis: Analysis
 ) -> None:
-    rows = [_index_row(record, analysis, position) for position in range(len(analysis.segments))]
+    rows = index_rows(record, analysis)
     before = await doors.threads.call(doors.catalogue.analyses.segment_ids, record.id)
     tried_before = record.state != "ready" and (job.attempts > 1 or job.waits > 0)
     if tried_before or before - {row.segment_id for row in rows}:
         await doors.milvus.delete_video(doors.bundle, record.id, timeout_s=DELETE_S)
     await doors.milvus.write(doors.bundle, rows, timeout_s=WRITE_S)
-
-
-def _index_row(record: VideoRecord, analysis: Analysis, position: int) -> IndexRow:
-    segment = analysis.segments[position]
-    return IndexRow(
-        segment_id=segment.segment_id,
-        video_id=record.id,
-        creator_id=record.creator_id,
-        title=record.title,
-        category=record.category,
-        language=record.language,
-        tags=record.tags,
-        duration_s=analysis.info.duration_s,
-        text=segment.text,
-        visual=segment.visual,
-        speech=segment.speech,
-        sound=segment.sound,
-        fused=segment.fused,
-    )
-
-
-def _findings(doors: Doors, record: VideoRecord, analysis: Analysis) -> Findings:
-    return Findings(
-        scenes=[SceneRecord(s.start_s, s.end_s, s.motion) for s in analysis.scenes],
-        segments=list(_segment_records(analysis)),
-        modalities=_modalities(analysis),
-        model_version=doors.bundle.id,
-        pix=record.pix,
-        revision=record.revision,
-    )
-
-
-def _segment_records(analysis: Analysis) -> Iterator[SegmentRecord]:
-    for row in analysis.segments:
-        yield SegmentRecord(
-            id=row.segment_id,
-            index=row.index,
-            scene_index=row.scene_index,
-            start_s=row.start_s,
-            end_s=row.end_s,
-            text=row.text,
-            motion=row.motion,
-            frames=row.frames,
-        )
-
-
-def _modalities(analysis: Analysis) -> Modalities:
-    """Tell what of a video is searchable now."""
-    rows = analysis.segments
-    return Modalities(
-        visual=_modality(any(row.visual is not None for row in rows)),
-        audio=_modality(any(row.sound is not None for row in rows)),
-        transcript=_modality(any(row.text for row in rows)),
-    )
-
-
-def _modality(is_there: bool) -> Modality:
-    if is_there:
-        return Modality(percent=100, state="ready")
-    return Modality(percent=0, state="absent")
 
 
 # ---- outcomes -----------------------------------------------------------------------------------

@@ -13,27 +13,11 @@ from typer.testing import CliRunner
 
 from ensembles.build import MINI
 from ensembles.bundle import Bundle, Capabilities
-from gateway.batch import (
-    Encoder,
-    Item,
-    Limits,
-    Row,
-    back_off,
-    embed_all,
-    padded_bytes,
-    padded_tokens,
-    plan_batches,
-    read_image,
-)
-from gateway.batch_files import (
-    EMPTY_LINE,
-    check_output,
-    count_images,
-    count_lines,
-    open_output,
-    read_images,
-    read_lines,
-)
+from gateway.batch import Limits, Row, back_off, embed_all
+from gateway.batch_encoders import Encoder, read_image
+from gateway.batch_outputs import check_output, open_output
+from gateway.batch_plan import Item, padded_bytes, padded_tokens, plan_batches
+from gateway.batch_sources import EMPTY_LINE, count_images, count_lines, read_images, read_lines
 from gateway.cli import app
 from gateway.errors import (
     ConfigurationError,

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from loadtest.bench_models import Load, Workload, best, picture
+from loadtest.bench_models import Load, best
+from loadtest.workloads import Workload, picture
 from tests.media import image_bytes
 
 

@@ -18,7 +18,8 @@ from gateway.errors import (
     Overloaded,
     Unavailable,
 )
-from gateway.triton import Triton, build_request, translate
+from gateway.triton import Triton
+from gateway.triton_wire import build_request, translate
 
 CONTRACTS = {n: g.contract for n, g in ensembles(models(MINI), MINI).items()}
 BUNDLE = Bundle("mini", 1, MINI, Capabilities(False, False, False), {})

@@ -1,0 +1,105 @@
+"""KServe v2 as the door to Triton speaks it: arrays to messages and back, errors to ours. Pure."""
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import grpc
+import grpc.aio
+import numpy as np
+from numpy.typing import NDArray
+from tritonclient.grpc import service_pb2 as pb
+
+from ensembles.arrays import FloatArray
+from ensembles.contracts import Model
+from gateway.errors import (
+    DeadlineExceeded,
+    InvalidRequest,
+    MediaRefused,
+    Overloaded,
+    PixserveError,
+    Unavailable,
+)
+
+Role = Literal["query", "passage"]
+
+MAX_REFUSAL_CHARS = 500
+NUMPY_DTYPES: Mapping[str, type[np.generic]] = {
+    "UINT8": np.uint8,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+MEDIA_REFUSAL = re.compile(r"\[media:(?P<reason>[a-z_]+)\] (?P<message>.*)", re.DOTALL)
+
+Array = NDArray[Any]
+
+
+def build_request(contract: Model, inputs: Mapping[str, Array]) -> pb.ModelInferRequest:
+    """Build the message for one call.
+
+    Args:
+        contract: of the ensemble.
+        inputs: one array a tensor, with the batch axis where the ensemble has one; texts as
+            arrays of `bytes` objects.
+
+    Raises:
+        InvalidRequest: a tensor has another dtype or number of axes than its contract.
+    """
+    request = pb.ModelInferRequest()
+    for tensor in contract.inputs:
+        array = inputs[tensor.name]
+        axes = len(tensor.shape) + (contract.max_batch > 0)
+        expected = NUMPY_DTYPES.get(tensor.dtype, np.object_)
+        if array.ndim != axes or array.dtype != expected or array.size == 0:
+            raise InvalidRequest(
+                f"{contract.name}: {tensor.name} is {array.dtype} {array.shape}; expected "
+                f"{np.dtype(expected)} with {axes} axes, none of them empty"
+            )
+        request.inputs.add(name=tensor.name, datatype=tensor.dtype, shape=array.shape)
+        raw = _pack(array) if tensor.dtype == "BYTES" else np.ascontiguousarray(array).tobytes()
+        request.raw_input_contents.append(raw)
+    return request
+
+
+def read_reply(reply: pb.ModelInferResponse) -> dict[str, FloatArray]:
+    """Read the outputs, all float32, as read-only arrays over the message."""
+    return {
+        output.name: np.frombuffer(raw, dtype=np.float32).reshape(output.shape)
+        for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
+    }
+
+
+def translate(error: grpc.aio.AioRpcError) -> PixserveError:
+    """Map an error of gRPC to one of ours.
+
+    Refused input is the caller's fault; all that is left is a server that cannot answer now.
+    """
+    details = (error.details() or "")[:MAX_REFUSAL_CHARS]
+    refusal = MEDIA_REFUSAL.search(details)
+    if refusal:
+        return MediaRefused(refusal["reason"], refusal["message"])
+    code = error.code()
+    if code == grpc.StatusCode.DEADLINE_EXCEEDED:
+        return DeadlineExceeded("triton", "Triton answered too late")
+    if code == grpc.StatusCode.INVALID_ARGUMENT:
+        return InvalidRequest(details)
+    if code == grpc.StatusCode.RESOURCE_EXHAUSTED or "Exceeds maximum queue size" in details:
+        return Overloaded("Triton's queue is full; try again later")
+    return Unavailable("triton", f"Triton cannot answer ({code.name}): {details}")
+
+
+def text_inputs(texts: Sequence[str], role: Role) -> dict[str, Array]:
+    """Return the inputs of n texts that are all queries or all passages, each (n, 1)."""
+    return {"TEXT": strings(texts), "ROLE": strings([role] * len(texts))}
+
+
+def strings(texts: Sequence[str]) -> Array:
+    """Return texts as the (n, 1) array of bytes that an ensemble takes."""
+    return np.array([[text.encode()] for text in texts], dtype=np.object_)
+
+
+def _pack(texts: Array) -> bytes:
+    """Serialise strings as KServe v2 does: a little-endian length before each."""
+    return b"".join(len(text).to_bytes(4, "little") + text for text in texts.flat)
