@@ -7,18 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.errors import InvalidRequest
+from gateway.errors import ConfigurationError, InvalidRequest
 
 if TYPE_CHECKING:
     from rich.table import Table
 
     from loadtest.bench_models import ModelReport
+    from loadtest.bench_precision import PrecisionReport
     from loadtest.stats import Latencies
 
 DataDir = Annotated[
     Path, typer.Option(envvar="PIXSERVE_DATA_DIR", help="Of the stack that is measured.")
 ]
 Json = Annotated[Path | None, typer.Option(help="Also write the report to this file.")]
+
+CALLS_OF_ALL = 50  # of each encoder in `bench all`
 
 bench = typer.Typer(
     no_args_is_help=True,
@@ -196,10 +199,60 @@ def _models_table(reports: "Sequence[ModelReport]") -> "Table":
     return table
 
 
+@bench.command()
+def precision(
+    data_dir: DataDir = Path("pixserve-data"),
+    profile: Annotated[str, typer.Option(help="Whose sentence encoder.")] = "mini",
+    runs: Annotated[int, typer.Option(min=10, help="Of each file at each shape.")] = 200,
+    json: Json = None,
+) -> None:
+    """A profile's sentence encoder in fp32 and int8, one thread; needs no running stack."""
+    try:
+        from loadtest.bench_precision import WARM_UP, bench_precision
+    except ImportError as error:
+        raise ConfigurationError(
+            f"making int8 files needs the package {error.name}: pip install 'pixserve[export]'"
+        ) from error
+
+    models_dir = data_dir.expanduser().resolve() / "models"
+    with _progress("precision", WARM_UP + runs) as advance:
+        report = bench_precision(models_dir, profile, runs, advance)
+    _show(_precision_table(report))
+    typer.echo(
+        f"cosine (mean, least) to fp32 and neighbours kept: of {report.sentences} sentences; "
+        f"the export kept {report.exported}"
+    )
+    _write(json, report)
+
+
+def _precision_table(report: "PrecisionReport") -> "Table":
+    from rich.table import Table
+
+    from loadtest.bench_precision import SHAPES
+
+    title = f"{report.bundle}: sentence, one thread, ms at p50 by texts × tokens"
+    table = Table(title=title, title_justify="left")
+    table.add_column("file")
+    shapes = [f"{texts} × {tokens}" for texts, tokens in SHAPES]
+    for column in (*shapes, "cosine", "least", "kept"):
+        table.add_column(column, justify="right")
+    table.add_column("gate")
+    for row in report.variants:
+        table.add_row(
+            row.name,
+            *(f"{ms:.2f}" for ms in row.ms_p50),
+            f"{row.mean_cosine:.4f}",
+            f"{row.least_cosine:.4f}",
+            f"{row.overlap:.1%}",
+            "refused" if row.refused else "passes",
+        )
+    return table
+
+
 @bench.command(name="all")
 def every(data_dir: DataDir = Path("pixserve-data")) -> None:
     """Run every measurement; the stack is started where it does not run, and stopped again."""
-    from loadtest.stack import describe_machine, running_stack
+    from loadtest.stack import describe_machine, find_stack, running_stack
 
     with running_stack(data_dir):
         typer.echo(describe_machine())
@@ -207,6 +260,8 @@ def every(data_dir: DataDir = Path("pixserve-data")) -> None:
         search(data_dir)
         ingest(data_dir)
         quality(data_dir)
+        models(data_dir, calls=CALLS_OF_ALL)
+        precision(data_dir, find_stack(data_dir).profile, runs=CALLS_OF_ALL)
 
 
 @contextmanager
