@@ -23,6 +23,7 @@ from gateway.batch_plan import Item, plan_batches
 from gateway.errors import (
     InvalidRequest,
     MediaRefused,
+    ModelFailed,
     Overloaded,
     PixserveError,
     TooLarge,
@@ -38,8 +39,8 @@ TRIES = 8  # of one call: over 16 to 24 s
 BACK_OFF_S = 0.2  # before the second try; doubles, with up to half of it at random
 BACK_OFF_MAX_S = 5.0
 
-RETRIED = (Unavailable, Overloaded)  # DeadlineExceeded is an Unavailable
-REFUSED = (InvalidRequest, MediaRefused, TooLarge)
+REFUSED = (InvalidRequest, MediaRefused, ModelFailed, TooLarge)
+RETRIED = (Unavailable, Overloaded)  # all kinds of Unavailable but ModelFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,6 +140,8 @@ async def _send(
         for wait_s in back_off(limits.tries, limits.back_off_s):
             try:
                 return await encoder.send(items)
+            except REFUSED:
+                raise
             except RETRIED:
                 await asyncio.sleep(wait_s)
         return await encoder.send(items)

@@ -10,6 +10,7 @@ PixserveError                   500
 ├── Overloaded                  429   a named queue is full
 ├── Unavailable                 503   a part is not reachable; `part` names it
 │   ├── DeadlineExceeded        504   a part answered too late
+│   ├── ModelFailed             500   a model runs, but failed on this input: repeating is no use
 │   └── Unsupported             501   a part runs, but cannot do this
 ├── StorageFull                 507   the disk has no room
 └── ConfigurationError          500   a setting, model folder or installation is wrong
@@ -101,6 +102,13 @@ class DeadlineExceeded(Unavailable):
 
     status = 504
     kind = "deadline_exceeded"
+
+
+class ModelFailed(Unavailable):
+    """A model runs, but failed on this input, and would fail on it again."""
+
+    status = 500
+    kind = "model_failed"
 
 
 class Unsupported(Unavailable):

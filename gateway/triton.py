@@ -56,7 +56,8 @@ class Triton:
 
     Every method raises `Unavailable` where the server is not reachable, `DeadlineExceeded` after
     `timeout_s`, `InvalidRequest` where the input breaks the contract, `MediaRefused` where bytes
-    cannot be decoded, and `Overloaded` where a model's queue is full.
+    cannot be decoded, `TooLarge` where a message is over gRPC's limit, `Overloaded` where a model's
+    queue is full, and `ModelFailed` where a model fails on the input, as it would again.
     """
 
     def __init__(self, address: str, bundle: Bundle) -> None:

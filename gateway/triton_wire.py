@@ -1,5 +1,6 @@
-"""KServe v2 as the door to Triton speaks it: arrays to messages and back, errors to ours. Pure."""
+"""KServe v2 as the door to Triton speaks it: arrays to messages and back, errors to ours."""
 
+import logging
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
@@ -16,8 +17,10 @@ from gateway.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MediaRefused,
+    ModelFailed,
     Overloaded,
     PixserveError,
+    TooLarge,
     Unavailable,
 )
 
@@ -31,7 +34,20 @@ NUMPY_DTYPES: Mapping[str, type[np.generic]] = {
     "FP32": np.float32,
     "FP64": np.float64,
 }
+# What an input does to a model: Python's exceptions and ONNX Runtime's, as the encoder backend
+# returns them and as Triton tells those that a Python model lets escape. Not among them are
+# exceptions of the machine, such as OSError, nor "Stub process … is not healthy".
+MODEL_FAILURE = re.compile(
+    r"(in ensemble '[^']*', )?(Failed to process the request\(s\) for model [^,]*, message: )?"
+    r"(?P<kind>ValueError|TypeError|IndexError|KeyError|ArithmeticError|ZeroDivisionError|"
+    r"OverflowError|Fail|InvalidArgument|RuntimeException|NotImplemented): (?P<message>[^\n]*)"
+)
+OUR_FAILURE = "ValueError"  # whose message is ours to show
+OVER_SIZE = re.compile(r"message larger than max")  # gRPC's words, with RESOURCE_EXHAUSTED
+OUT_OF_MEMORY = re.compile(r"alloc|out of memory", re.IGNORECASE)
 MEDIA_REFUSAL = re.compile(r"\[media:(?P<reason>[a-z_]+)\] (?P<message>.*)", re.DOTALL)
+
+log = logging.getLogger("pixserve.triton")
 
 Array = NDArray[Any]
 
@@ -72,9 +88,11 @@ def read_reply(reply: pb.ModelInferResponse) -> dict[str, FloatArray]:
 
 
 def translate(error: grpc.aio.AioRpcError) -> PixserveError:
-    """Map an error of gRPC to one of ours.
+    """Map an error of gRPC to one of ours; what names this machine goes to the log alone.
 
-    Refused input is the caller's fault; all that is left is a server that cannot answer now.
+    Refused input is the caller's fault. INTERNAL is all that a Python model raises or returns
+    without a code, and also a model's process that has died: only an exception that the same
+    input would raise again is `ModelFailed`. All that is left is a server that cannot answer now.
     """
     details = (error.details() or "")[:MAX_REFUSAL_CHARS]
     refusal = MEDIA_REFUSAL.search(details)
@@ -85,9 +103,16 @@ def translate(error: grpc.aio.AioRpcError) -> PixserveError:
         return DeadlineExceeded("triton", "Triton answered too late")
     if code == grpc.StatusCode.INVALID_ARGUMENT:
         return InvalidRequest(details)
+    if OVER_SIZE.search(details):
+        return TooLarge(f"a message to or from Triton is over its limit: {details}")
     if code == grpc.StatusCode.RESOURCE_EXHAUSTED or "Exceeds maximum queue size" in details:
         return Overloaded("Triton's queue is full; try again later")
-    return Unavailable("triton", f"Triton cannot answer ({code.name}): {details}")
+    log.warning("Triton: %s: %s", code.name, details)
+    failure = MODEL_FAILURE.match(details)
+    if code == grpc.StatusCode.INTERNAL and failure and not OUT_OF_MEMORY.search(details):
+        reason = failure["message"] if failure["kind"] == OUR_FAILURE else failure["kind"]
+        return ModelFailed("triton", f"a model failed on this input: {reason}")
+    return Unavailable("triton", f"Triton cannot answer ({code.name}); try again later")
 
 
 def text_inputs(texts: Sequence[str], role: Role) -> dict[str, Array]:

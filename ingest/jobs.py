@@ -19,6 +19,7 @@ from gateway.errors import (
     ConfigurationError,
     Conflict,
     MediaRefused,
+    ModelFailed,
     NotFound,
     Overloaded,
     PixserveError,
@@ -64,6 +65,9 @@ async def run(doors: Doors, job: ClaimedJob) -> None:
         await doors.threads.call(doors.catalogue.jobs.cancel, job)
     except MediaRefused as error:
         await _refuse(doors, job, f"{error.reason}: {error.message}")
+    except ModelFailed as error:  # an Unavailable that waiting does not mend
+        log.exception("job %s failed", job.id)
+        await _failed(doors, job, error)
     except WAITS_FOR as error:
         log.info("job %s waits: %s", job.id, error)
         await _put_back(doors, job, f"waiting: {_awaited(error)}", counted=False)

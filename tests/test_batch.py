@@ -24,6 +24,7 @@ from gateway.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MediaRefused,
+    ModelFailed,
     Overloaded,
     PixserveError,
     StorageFull,
@@ -151,6 +152,14 @@ def test_a_server_that_cannot_answer_now_is_asked_again(failure):
     (row,) = embed(fake, [Item(1, "text")])
     assert row.error == ""
     assert len(fake.calls) == 3
+
+
+def test_a_model_that_fails_on_an_item_is_not_asked_again_and_ends_nothing():
+    failed = ModelFailed("triton", "a model failed on this input: NaN")
+    fake = FakeEncoder(failed, failed, failed)  # both, then each alone
+    rows = embed(fake, [Item(1, "one"), Item(2, "two")])
+    assert [row.error for row in rows] == [failed.message] * 2
+    assert [len(call) for call in fake.calls] == [2, 1, 1]
 
 
 def test_a_server_that_stays_away_ends_the_job_with_its_own_error():

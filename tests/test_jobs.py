@@ -17,7 +17,7 @@ from ensembles.chunk import ChunkEmbeddings, ChunkInput
 from gateway.catalogue.job_queue import ClaimedJob
 from gateway.catalogue.library import NewVideo
 from gateway.doors import Doors, open_doors
-from gateway.errors import ConfigurationError, Unavailable
+from gateway.errors import ConfigurationError, ModelFailed, Unavailable
 from gateway.index.milvus import Milvus
 from gateway.index.rows import LEGS, VECTOR_LEGS, IndexRow
 from gateway.schemas import InvestmentRequest, VideoMetadata, VideoPatch
@@ -238,6 +238,25 @@ async def test_without_milvus_a_job_waits(doors: Doors, video: Path) -> None:
     job = doors.catalogue.jobs.job(job_id)
     assert (job.state, job.attempts) == ("queued", 0)
     assert job.stage.startswith("waiting: ")
+
+
+async def test_a_model_that_fails_on_a_video_is_not_waited_for(doors: Doors, video: Path) -> None:
+    job_id = add(doors, "fails", video)
+
+    def fail() -> None:
+        raise ModelFailed("triton", "a model failed on this input: NaN")
+
+    embedder(doors).before = fail
+    for attempt in range(1, doors.settings.job_attempts):
+        await run(doors, claim(doors))
+        job = doors.catalogue.jobs.job(job_id)
+        assert (job.state, job.attempts) == ("queued", attempt)
+        due(doors)
+    await run(doors, claim(doors))
+
+    told = doors.catalogue.library.video("fails")
+    assert (doors.catalogue.jobs.job(job_id).state, told.state) == ("failed", "failed")
+    assert told.error == "a model failed on this input: NaN"
 
 
 async def test_a_triton_that_dies_under_a_job_is_waited_for_and_the_job_resumed(

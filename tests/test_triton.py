@@ -15,7 +15,9 @@ from gateway.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MediaRefused,
+    ModelFailed,
     Overloaded,
+    TooLarge,
     Unavailable,
 )
 from gateway.triton import Triton
@@ -61,11 +63,66 @@ def test_an_array_that_breaks_the_contract_is_refused_with_both_sides_named(pcm)
         (grpc.StatusCode.INVALID_ARGUMENT, "[media:not_media] no", MediaRefused),
         (grpc.StatusCode.UNAVAILABLE, "Exceeds maximum queue size", Overloaded),
         (grpc.StatusCode.NOT_FOUND, "unknown model", Unavailable),
-        (grpc.StatusCode.INTERNAL, "stub died", Unavailable),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "too many pings", Overloaded),
+        (grpc.StatusCode.RESOURCE_EXHAUSTED, "Sent message larger than max (9 vs. 4)", TooLarge),
     ],
 )
 def test_every_error_of_the_server_becomes_one_of_ours(code, details, expected):
     assert type(translate(rpc_error(code, details))) is expected
+
+
+NAN = "ValueError: the encoder returned NaN or infinity; check its weights and input"
+ESCAPED = "Failed to process the request(s) for model 'sentence_0_0', message: "
+AT = "\n\nAt:\n  /srv/models/sentence/1/model.py(6): execute\n"
+ONNX = "[ONNXRuntimeError] : 2 : INVALID_ARGUMENT : Non-zero status code while running Gather node"
+
+
+@pytest.mark.parametrize(
+    ("details", "told"),
+    [
+        (NAN, "the encoder returned NaN or infinity; check its weights and input"),
+        (f"in ensemble 'embed_audio_v1', {NAN}", NAN.removeprefix("ValueError: ")),
+        (f"in ensemble 'embed_text_v1', InvalidArgument: {ONNX}", "InvalidArgument"),
+        (f"Fail: {ONNX}", "Fail"),
+        (f"{ESCAPED}IndexError: list index out of range{AT}", "IndexError"),
+        (f"in ensemble 'fuse_v1', {ESCAPED}ValueError: no room for 9{AT}", "no room for 9"),
+    ],
+)
+def test_a_model_that_fails_on_an_input_is_not_an_unavailable_server(details, told):
+    failed = translate(rpc_error(grpc.StatusCode.INTERNAL, details))
+    assert type(failed) is ModelFailed
+    assert failed.message == f"a model failed on this input: {told}"
+
+
+@pytest.mark.parametrize(
+    "details",
+    [
+        "Stub process 'wav2vec2_0_0' is not healthy.",
+        "in ensemble 'embed_audio_v1', Stub process 'wav2vec2_0_0' is not healthy.",
+        f"{ESCAPED}Stub process 'sentence_0_0' is not healthy.",
+        f"{ESCAPED}MemoryError: <EMPTY MESSAGE>{AT}",
+        f"{ESCAPED}OSError: [Errno 28] No space left on device{AT}",
+        f"{ESCAPED}Unavailable: the process that decodes was lost{AT}",
+        "RuntimeException: [ONNXRuntimeError] : 6 : Failed to allocate memory for 9 bytes",
+        "Fail: [ONNXRuntimeError] : 1 : FAIL : CUDA failure 2: out of memory",
+        "something that Triton says in its next version",
+        "",
+    ],
+)
+def test_what_may_pass_is_an_unavailable_server(details):
+    assert type(translate(rpc_error(grpc.StatusCode.INTERNAL, details))) is Unavailable
+
+
+def test_addresses_and_folders_of_the_server_go_to_the_log_alone(caplog):
+    secret = "/srv/models/sentence/1/model.py(6)"
+    address = "failed to connect to ipv4:10.0.0.7:8001"
+    errors = [
+        translate(rpc_error(grpc.StatusCode.INTERNAL, f"{ESCAPED}IndexError: out of range{AT}")),
+        translate(rpc_error(grpc.StatusCode.UNAVAILABLE, address)),
+    ]
+    assert not any(word in error.message for error in errors for word in (secret, "10.0.0.7"))
+    assert secret in caplog.text
+    assert address in caplog.text
 
 
 @pytest.mark.parametrize("code", list(grpc.StatusCode))
