@@ -185,3 +185,12 @@ async def test_the_door_does_not_take_an_input_that_fails_for_a_server_that_is_a
     with pytest.raises(ModelFailed, match="NaN or infinity"):
         await door.embed_audio(nothing, timeout_s=TIMEOUT_S)
     await door.close()
+
+
+def test_a_request_does_not_fail_with_those_that_it_is_merged_with(channel):
+    stub = service_pb2_grpc.GRPCInferenceServiceStub(channel)
+    bad = FAILED["sound of NaN"][0]
+    good = audio("FP32", [1, 16_000], np.ones(16_000, np.float32).tobytes())
+    calls = [stub.ModelInfer.future(r, timeout=TIMEOUT_S) for r in [bad, good] * 32]
+    assert all(reply.exception() is not None for reply in calls[::2])
+    assert [reply.exception() for reply in calls[1::2]] == [None] * 32
