@@ -142,6 +142,11 @@ def below(process: int, but: Collection[int] = ()) -> dict[int, int]:
     return found
 
 
+def children(process: int) -> list[int]:
+    """Return the processes that one has started and that still run."""
+    return [pid for pid, parent in _parents().items() if parent == process]
+
+
 def _parents() -> dict[int, int]:
     """Return the parent of each process of this machine that can be seen."""
     found = {}

@@ -137,6 +137,7 @@ def _triton(settings: Settings, variables: Mapping[str, str]) -> Part:
         ),
         explain=explain_triton,
         metrics=f"http://127.0.0.1:{plan.metrics_port}/metrics",
+        whole=True,  # it never restarts the process of a model, and says that it is ready
     )
 
 

@@ -61,6 +61,26 @@ class Running:
         """Done when the part has ended and nothing of it is left; see `describe_exit`."""
         return self._exit
 
+    async def until_broken(self) -> str:
+        """Wait until the part ends, or one of the processes that it has started by now.
+
+        Returns:
+            The command of the process that ended while the part runs on; "" where the part ended.
+        """
+        loop = asyncio.get_running_loop()
+        broken: asyncio.Future[str] = loop.create_future()
+        with contextlib.ExitStack() as watched:
+            for pid in keeper.children(self.pid):
+                with contextlib.suppress(ProcessLookupError):  # it helped to start, and is gone
+                    end = os.pidfd_open(pid)
+                    watched.callback(os.close, end)
+                    loop.add_reader(end, _settle, broken, _command(pid))
+                    watched.callback(loop.remove_reader, end)
+            await asyncio.wait({broken, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+        if self._exit.done() or not _runs(self.pid):  # its processes end with it
+            return ""
+        return broken.result()
+
     async def stop(self, stop_s: float) -> None:
         """Ask the part to end and make it end after `stop_s` seconds; leaves nothing of it."""
         if not self._exit.done():
@@ -121,6 +141,24 @@ async def _start(launch: Launch, log: Path, lock: int) -> Running:
         await running.stop(0)
         raise Unavailable(Path(launch.command[0]).name, f"its keeper did not start; see {log}")
     return running
+
+
+def _settle(future: "asyncio.Future[str]", result: str) -> None:
+    if not future.done():
+        future.set_result(result)
+
+
+def _command(pid: int) -> str:
+    """Return the program of a process and its first argument."""
+    words = Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace").split("\0")
+    return " ".join(words[:2]).strip()
+
+
+def _runs(pid: int) -> bool:
+    with contextlib.suppress(FileNotFoundError):
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
+        return status.rpartition(")")[2].split()[0] not in "ZX"
+    return False
 
 
 def _keeper_command(launch: Launch, lock: int) -> tuple[str, ...]:

@@ -29,6 +29,7 @@ class Part:
     metrics: str = ""
     start_s: float = 90.0  # until it must be ready
     stop_s: float = 8.0  # between SIGTERM and SIGKILL
+    whole: bool = False  # it is restarted when a process ends that it started, not only itself
 
 
 @dataclass(frozen=True)

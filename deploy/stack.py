@@ -212,11 +212,15 @@ class Stack:
             if version is not None:
                 self._set(part, "ready", pid=running.pid, version=version)
                 self._ready[part.name].set()
-            await asyncio.wait({running.ended})
+            lost = await running.until_broken() if part.whole else ""
+            if not lost:
+                await asyncio.wait({running.ended})
         finally:
             await running.stop(part.stop_s)
             del self._running[part.name]
             await self._end_orphans(running.ended.result())
+        if lost:
+            raise Ended(f"it lost a process: {lost}")
         code = running.ended.result()
         reason = "" if was_killed(code) else part.explain(read_from(path, log_start))
         reason = textwrap.shorten(reason, MAX_REASON_CHARS, placeholder=" …")

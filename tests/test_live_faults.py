@@ -57,6 +57,19 @@ def test_a_killed_triton_is_restarted_and_full_quality_returns(demo, client):
     assert client.search(SearchRequest(query="bowline once it is back")).degraded == ()
 
 
+def test_triton_is_restarted_when_the_process_of_one_model_ends(demo, client):
+    before = demo.stack.part("triton")
+    (stub,) = (
+        process
+        for process in demo.stack.processes("triton")
+        if any(word.startswith("sentence_0") for word in process.cmdline())
+    )
+    stub.kill()
+    until(lambda: has_recovered(demo, "triton", before.restarts))
+    reply = client.search(SearchRequest(query="bowline after a model's death"))
+    assert reply.degraded == ()
+
+
 def test_without_milvus_a_search_is_503_with_the_reason_and_does_not_hang(demo, client):
     (server, *_) = demo.stack.processes("milvus")
     server.send_signal(signal.SIGSTOP)

@@ -1,6 +1,7 @@
 import asyncio
 import http.client
 import os
+import select
 import signal
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -12,11 +13,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deploy import keeper
 from deploy.spec import Limits, Part, backoff_s
 from deploy.state import StackState, hold, read_state
 from gateway.errors import ConfigurationError, Conflict, Unavailable
 from tests.supervised import (
     FAST,
+    WAIT_S,
     Seen,
     get,
     left_of,
@@ -188,6 +191,26 @@ def test_a_part_that_crashes_is_restarted_and_the_others_run_on(run_dir: Path) -
     assert seen.phases("witness-other") == ["starting", "ready"]
     reasons = {p.detail for state in seen.states for p in state.parts if p.state == "restarting"}
     assert reasons == {"exit code 3: the web part crashes now"}
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_part_that_loses_a_process_is_restarted_if_it_must_be_whole(
+    run_dir: Path, whole: bool
+) -> None:
+    stubborn = replace(part("stubborn", run_dir), whole=whole)
+
+    async def kill_its_child(seen: Seen) -> None:
+        (child,) = keeper.children(pid_of(run_dir, "stubborn"))
+        ended = os.pidfd_open(child)
+        os.kill(child, signal.SIGKILL)
+        assert select.select([ended], [], [], WAIT_S)[0]
+        os.close(ended)
+        if whole:
+            await seen.until(restarted(1))
+
+    seen = run_stack(run_dir, [stubborn], kill_its_child)
+    details = {p.detail for state in seen.states for p in state.parts if p.state == "restarting"}
+    assert [detail.partition(":")[0] for detail in details] == ["it lost a process"] * whole
 
 
 def test_each_crash_in_a_row_is_waited_for_longer(run_dir: Path) -> None:
