@@ -1,20 +1,11 @@
 """`pixserve bench …`: measurements that anyone can repeat."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from gateway.errors import ConfigurationError, InvalidRequest
-
-if TYPE_CHECKING:
-    from rich.table import Table
-
-    from loadtest.bench_models import ModelReport
-    from loadtest.bench_precision import PrecisionReport
-    from loadtest.stats import Latencies
 
 DataDir = Annotated[
     Path, typer.Option(envvar="PIXSERVE_DATA_DIR", help="Of the stack that is measured.")
@@ -46,16 +37,17 @@ def embed(
     from loadtest.bench_embed import bench_embed
     from loadtest.queries import unique_queries
     from loadtest.stack import find_stack
+    from loadtest.tables import add_latencies, latency_table, progress, show, write_report
 
     stack = find_stack(data_dir)
-    with _progress("embed", texts) as advance:
+    with progress("embed", texts) as advance:
         report = asyncio.run(
             bench_embed(stack, unique_queries(texts), lambda _done, _total: advance())
         )
-    table = _latency_table(f"embed_query, {report.bundle}, one client")
+    table = latency_table(f"embed_query, {report.bundle}, one client")
     for name in ("triton_query", "bare_query", "triton_text", "bare_text"):
-        _add(table, name.replace("_", " "), getattr(report, name))
-    _show(table)
+        add_latencies(table, name.replace("_", " "), getattr(report, name))
+    show(table)
     overhead_ms = report.triton_query.ms_p50 - report.bare_query.ms_p50
     text_overhead_ms = report.triton_text.ms_p50 - report.bare_text.ms_p50
     typer.echo(
@@ -63,7 +55,7 @@ def embed(
         f"{text_overhead_ms:+.2f} ms for the sentence encoder alone; "
         f"least cosine between the two ways: {report.least_cosine:.6f}"
     )
-    _write(json, report)
+    write_report(json, report)
 
 
 @bench.command()
@@ -77,25 +69,26 @@ def search(
     from loadtest.bench_search import bench_search
     from loadtest.queries import unique_queries
     from loadtest.stack import find_stack
+    from loadtest.tables import add_latencies, latency_table, progress, show, write_report
 
     stack = find_stack(data_dir)
     counts = clients or [1, 8]
     texts = unique_queries(queries * len(counts))
     reports = []
     for run, count in enumerate(counts):
-        with _progress(f"search, {count} clients", queries) as advance:
+        with progress(f"search, {count} clients", queries) as advance:
             part = texts[run * queries : (run + 1) * queries]
             reports.append(bench_search(stack.gateway, part, count, advance))
     for report in reports:
-        table = _latency_table(
+        table = latency_table(
             f"GET /v1/search, {report.clients} clients: {report.per_s:.0f} searches a second, "
             f"{report.failed} failed, {report.degraded} degraded"
         )
-        _add(table, "client", report.latency)
+        add_latencies(table, "client", report.latency)
         for stage, times in report.stages.items():
-            _add(table, f"  {stage}", times)
-        _show(table)
-    _write(json, reports)
+            add_latencies(table, f"  {stage}", times)
+        show(table)
+    write_report(json, reports)
 
 
 @bench.command()
@@ -108,10 +101,11 @@ def ingest(
     from gateway.client import Client
     from loadtest.bench_ingest import bench_ingest
     from loadtest.stack import find_stack
+    from loadtest.tables import progress, write_report
 
     stack = find_stack(data_dir)
     videos = render_all(stack.data_dir / "demo", lambda _name, _done, _total: None)
-    with Client(stack.gateway) as client, _progress("ingest", 2 * len(videos)) as advance:
+    with Client(stack.gateway) as client, progress("ingest", 2 * len(videos)) as advance:
         report = bench_ingest(client, videos, lambda _what: advance())
     typer.echo(
         f"{report.videos} videos, {report.video_s:.0f} s: {report.wall_s:.1f} s of wall time "
@@ -119,7 +113,7 @@ def ingest(
     )
     for failure in report.failed:
         typer.echo(f"failed: {failure}")
-    _write(json, report)
+    write_report(json, report)
 
 
 @bench.command()
@@ -134,6 +128,7 @@ def quality(
     from gateway.client import Client
     from loadtest.bench_quality import bench_quality
     from loadtest.stack import demo_ids, find_stack
+    from loadtest.tables import show, write_report
 
     stack = find_stack(data_dir)
     with Client(stack.gateway) as client:
@@ -146,13 +141,13 @@ def quality(
             answer.first_video or "none",
             str(answer.segment_rank or "none"),
         )
-    _show(table)
+    show(table)
     typer.echo(
         f"{report.queries} queries: right video first {report.right_video_first}, right segment "
         f"first {report.right_segment_first}, among the first three "
         f"{report.right_segment_among_best}"
     )
-    _write(json, report)
+    write_report(json, report)
 
 
 @bench.command()
@@ -166,37 +161,62 @@ def models(
     import asyncio
 
     from loadtest.bench_models import ENSEMBLES, bench_all
+    from loadtest.tables import models_table, progress, show, write_report
 
     wanted = tuple(model or ENSEMBLES)
     if unknown := set(wanted) - set(ENSEMBLES):
         raise InvalidRequest(f"no encoder {sorted(unknown)}; there are {', '.join(ENSEMBLES)}")
-    with _progress("models", len(wanted)) as advance:
+    with progress("models", len(wanted)) as advance:
         reports = asyncio.run(bench_all(data_dir, wanted, calls, advance))
-    _show(_models_table(reports))
-    _write(json, reports)
+    show(models_table(reports))
+    write_report(json, reports)
 
 
-def _models_table(reports: "Sequence[ModelReport]") -> "Table":
-    from rich.table import Table
+@bench.command()
+def rate(
+    plain_data_dir: Annotated[
+        Path,
+        typer.Option(help="Where the profile is exported with --precision fp32."),
+    ],
+    data_dir: DataDir = Path("pixserve-data"),
+    per_s: Annotated[float, typer.Option(min=0.1, help="Queries a second.")] = 10.0,
+    seconds: Annotated[float, typer.Option(min=5, help="Each way.")] = 60.0,
+    json: Json = None,
+) -> None:
+    """embed_query at a fixed rate, beside fp32 towers that pad, in this process."""
+    import asyncio
 
-    table = Table(title="encoders: one row, ms at p50; many, rows a second", title_justify="left")
-    table.add_column("model")
-    for column in ("bare", "Triton", "over", "floor", "cores", "full", "ratio", "ensemble", "MiB"):
-        table.add_column(column, justify="right")
-    for report in reports:
-        table.add_row(
-            f"{report.model} {report.precision}{' random' if report.random_weights else ''}",
-            f"{report.bare.ms_p50:.2f}",
-            f"{report.served.ms_p50:.2f}",
-            f"{report.overhead_ms:+.2f}",
-            f"{report.floor.per_s:.0f}",
-            f"{report.floor_all_cores:.0f}",
-            f"{report.full.per_s:.0f}",
-            f"{report.ratio:.2f}",
-            f"{report.ensemble_load.per_s:.0f}",
-            f"{report.resident_mib:.0f}",
+    from ensembles.bundle import list_bundles
+    from loadtest.bench_padded import bench_padded
+    from loadtest.stack import find_stack, measured_bundle
+    from loadtest.tables import add_latencies, latency_table, progress, show, write_report
+
+    stack = find_stack(data_dir)
+    models_dir = plain_data_dir.expanduser().resolve() / "models"
+    plain = list_bundles(models_dir, stack.profile)
+    if not plain:
+        raise ConfigurationError(
+            f"{stack.profile} is not exported to {models_dir}: pixserve export --profile "
+            f"{stack.profile} --precision fp32 --data-dir {plain_data_dir}"
         )
-    return table
+
+    bundle = asyncio.run(measured_bundle(stack))
+    with progress("rate", 2 * round(per_s * seconds)) as advance:
+        report = asyncio.run(
+            bench_padded(
+                stack,
+                bundle,
+                (models_dir, plain[-1]),
+                per_s=per_s,
+                seconds=seconds,
+                done=advance,
+            )
+        )
+    table = latency_table(f"embed_query, {report.served}, {per_s:g} a second for {seconds:g} s")
+    add_latencies(table, f"ours: {', '.join(report.served_precisions.values())}", report.ours)
+    add_latencies(table, "padded fp32, in the process", report.padded)
+    show(table)
+    write_report(json, report)
 
 
 @bench.command()
@@ -207,46 +227,24 @@ def precision(
     json: Json = None,
 ) -> None:
     """A profile's sentence encoder in fp32 and int8, one thread; needs no running stack."""
+    from loadtest.tables import precision_table, progress, show, write_report
+
     try:
-        from loadtest.bench_precision import WARM_UP, bench_precision
+        from loadtest.bench_precision import SHAPES, WARM_UP, bench_precision
     except ImportError as error:
         raise ConfigurationError(
             f"making int8 files needs the package {error.name}: pip install 'pixserve[export]'"
         ) from error
 
     models_dir = data_dir.expanduser().resolve() / "models"
-    with _progress("precision", WARM_UP + runs) as advance:
+    with progress("precision", WARM_UP + runs) as advance:
         report = bench_precision(models_dir, profile, runs, advance)
-    _show(_precision_table(report))
+    show(precision_table(report, SHAPES))
     typer.echo(
         f"cosine (mean, least) to fp32 and neighbours kept: of {report.sentences} sentences; "
         f"the export kept {report.exported}"
     )
-    _write(json, report)
-
-
-def _precision_table(report: "PrecisionReport") -> "Table":
-    from rich.table import Table
-
-    from loadtest.bench_precision import SHAPES
-
-    title = f"{report.bundle}: sentence, one thread, ms at p50 by texts × tokens"
-    table = Table(title=title, title_justify="left")
-    table.add_column("file")
-    shapes = [f"{texts} × {tokens}" for texts, tokens in SHAPES]
-    for column in (*shapes, "cosine", "least", "kept"):
-        table.add_column(column, justify="right")
-    table.add_column("gate")
-    for row in report.variants:
-        table.add_row(
-            row.name,
-            *(f"{ms:.2f}" for ms in row.ms_p50),
-            f"{row.mean_cosine:.4f}",
-            f"{row.least_cosine:.4f}",
-            f"{row.overlap:.1%}",
-            "refused" if row.refused else "passes",
-        )
-    return table
+    write_report(json, report)
 
 
 @bench.command(name="all")
@@ -262,40 +260,3 @@ def every(data_dir: DataDir = Path("pixserve-data")) -> None:
         quality(data_dir)
         models(data_dir, calls=CALLS_OF_ALL)
         precision(data_dir, find_stack(data_dir).profile, runs=CALLS_OF_ALL)
-
-
-@contextmanager
-def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
-    from rich.progress import Progress
-
-    with Progress(transient=True) as bar:
-        task = bar.add_task(what, total=total)
-        yield lambda: bar.advance(task)
-
-
-def _latency_table(title: str) -> "Table":
-    from rich.table import Table
-
-    table = Table(title=title, title_justify="left")
-    table.add_column("ms")
-    for column in ("p50", "p95", "p99", "max", "count"):
-        table.add_column(column, justify="right")
-    return table
-
-
-def _add(table: "Table", name: str, times: "Latencies") -> None:
-    shown = (times.ms_p50, times.ms_p95, times.ms_p99, times.ms_max)
-    table.add_row(name, *(f"{ms:.2f}" for ms in shown), str(times.count))
-
-
-def _show(table: "Table") -> None:
-    from rich.console import Console
-
-    Console().print(table)
-
-
-def _write(path: Path | None, report: object) -> None:
-    import msgspec
-
-    if path is not None:
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(report)))
