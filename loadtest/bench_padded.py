@@ -133,12 +133,16 @@ def arrivals(per_s: float, seconds: float) -> list[float]:
 
 
 def fitting_queries(encoders: PaddedEncoders, count: int) -> list[str]:
-    """Return different queries whose tokens are in the range of CLIP_TOKENS."""
+    """Return different queries, cut after the word with which they have CLIP_TOKENS."""
     fewest, most = CLIP_TOKENS
-    fitting = (
-        text for text in unique_queries(8 * count) if fewest <= encoders.clip_tokens(text) <= most
-    )
-    return [text for text, _ in zip(fitting, range(count), strict=False)]
+    fitting: dict[str, None] = {}
+    for query in unique_queries(2 * count):
+        words = query.split()
+        heads = (" ".join(words[:end]) for end in range(len(words), 0, -1))
+        head = next((text for text in heads if encoders.clip_tokens(text) <= most), "")
+        if head and encoders.clip_tokens(head) >= fewest:
+            fitting[head] = None
+    return list(fitting)[:count]
 
 
 async def open_loop(ask: Ask, texts: Sequence[str], dues_s: Sequence[float]) -> list[float]:
