@@ -1,0 +1,1 @@
+"""What runs in the generator's processes: targets, their clients, and what fires on schedule."""

@@ -1,0 +1,160 @@
+"""The harness beside other load generators, on the same server, in the same run.
+
+    python -m loadtest.peers.load_tools wrk
+    python -m loadtest.peers.load_tools perf-analyzer --triton HOST:PORT --program PATH
+
+Both are closed loops, so the harness runs one too, with as many clients. Rounds alternate, so that
+whatever else the machine does falls on both.
+"""
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import typer
+
+from gateway.errors import ConfigurationError
+from loadtest.harness.place import Place
+from loadtest.harness.run import run_scenario
+from loadtest.harness.scenario import Closed, EmbedQuery, HttpGet, Queries, Scenario, Slo, Target
+from loadtest.harness.verify_server import ServerPlan, running_server
+
+ROUNDS = 3
+SERVICE_S = 0.010  # that the small server takes for each request
+TEXT = "how bread is baked at home"
+PERF_ANALYZER_STABLE_PERCENT = 30  # a shared machine is not steady
+
+Figures = dict[str, float]
+
+app = typer.Typer(help="Compare the load harness with other tools.", no_args_is_help=True)
+
+
+@app.command()
+def wrk(
+    clients: Annotated[int, typer.Option(min=1)] = 16,
+    seconds: Annotated[int, typer.Option(min=2)] = 10,
+) -> None:
+    """Throughput of the same closed loop against a small server: wrk and the harness."""
+    if shutil.which("wrk") is None:
+        raise ConfigurationError("wrk is not installed (Debian: apt-get install wrk)")
+    plan = ServerPlan(delays_s=np.full(2, SERVICE_S))
+    with running_server(plan) as server:
+        url = f"{server.url}/1"
+        command = ["wrk", "-t1", f"-c{clients}", f"-d{seconds}s", url]
+
+        def theirs() -> Figures:
+            done = subprocess.run(command, capture_output=True, text=True, check=True)
+            return {"per_s": read_wrk(done.stdout)}
+
+        def ours() -> Figures:
+            return _closed(Place(server.url), HttpGet(path="/1"), clients, seconds)
+
+        _compare("wrk", theirs, ours, ("per_s",))
+
+
+@app.command(name="perf-analyzer")
+def perf_analyzer(
+    triton: Annotated[str, typer.Option(help="HOST:PORT, gRPC.")],
+    program: Annotated[Path, typer.Option(help="perf_analyzer, see docs/batch.md.")],
+    ensemble: str = "embed_query_v1",
+    clients: Annotated[int, typer.Option(min=1)] = 1,
+    seconds: Annotated[int, typer.Option(min=2)] = 10,
+) -> None:
+    """Latency of the same text embedded over gRPC: perf_analyzer and the harness."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder) / "queries.txt"
+        lines.write_text(TEXT + "\n")
+        target = EmbedQuery(queries=Queries(source="file", file=lines.name))
+        place = Place("http://127.0.0.1:9", triton)
+
+        def theirs() -> Figures:
+            return _run_perf_analyzer(program, triton, ensemble, clients, seconds, Path(folder))
+
+        def ours() -> Figures:
+            return _closed(place, target, clients, seconds, Path(folder))
+
+        _compare("perf_analyzer", theirs, ours, ("per_s", "ms_p50", "ms_p95", "ms_p99"))
+
+
+def read_wrk(output: str) -> float:
+    """Return the requests a second that wrk printed.
+
+    Raises:
+        ConfigurationError: it printed none.
+    """
+    found = re.search(r"^Requests/sec:\s+([0-9.]+)", output, re.MULTILINE)
+    if found is None:
+        raise ConfigurationError(f"wrk printed no rate: {output[-200:]}")
+    return float(found[1])
+
+
+def read_perf_analyzer(report: str) -> Figures:
+    """Return what perf_analyzer wrote as CSV: a line of names, a line of values, microseconds.
+
+    Raises:
+        ConfigurationError: a column is missing.
+    """
+    names, values = (line.split(",") for line in report.strip().splitlines()[:2])
+    row = dict(zip(names, values, strict=False))
+    try:
+        return {
+            "per_s": float(row["Inferences/Second"]),
+            "ms_p50": float(row["p50 latency"]) / 1_000,
+            "ms_p95": float(row["p95 latency"]) / 1_000,
+            "ms_p99": float(row["p99 latency"]) / 1_000,
+        }
+    except KeyError as error:
+        raise ConfigurationError(f"perf_analyzer wrote no column {error}") from error
+
+
+def _run_perf_analyzer(
+    program: Path, triton: str, ensemble: str, clients: int, seconds: int, folder: Path
+) -> Figures:
+    data, report = folder / "q.json", folder / "report.csv"
+    data.write_bytes(msgspec.json.encode({"data": [{"TEXT": [TEXT], "ROLE": ["query"]}]}))
+    command = [
+        *(str(program), "-m", ensemble, "-i", "grpc", "-u", triton),
+        *("--input-data", str(data), "--shape", "TEXT:1", "--shape", "ROLE:1"),
+        *("--concurrency-range", str(clients), "-p", str(seconds * 1_000), "-r", "3"),
+        *("-s", str(PERF_ANALYZER_STABLE_PERCENT), "--percentile", "95", "-f", str(report)),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if not report.is_file():
+        raise ConfigurationError(f"perf_analyzer failed: {(done.stderr or done.stdout)[-300:]}")
+    return read_perf_analyzer(report.read_text())
+
+
+def _closed(
+    place: Place, target: Target, clients: int, seconds: int, folder: Path | None = None
+) -> Figures:
+    scenario = Scenario(
+        name="peer",
+        load=Closed(clients=clients, duration_s=seconds, warm_up_s=1),
+        target=(target,),
+        slo=(Slo(availability=1.0),),
+    )
+    figures = run_scenario(scenario, folder or Path.cwd(), place).result.targets[1]
+    told = {f"ms_{name}": ms for name, ms in figures.latency_ms.items()}
+    return {"per_s": figures.answered_per_s, **told}
+
+
+def _compare(
+    name: str, theirs: Callable[[], Figures], ours: Callable[[], Figures], shown: tuple[str, ...]
+) -> None:
+    rounds = [(theirs(), ours()) for _ in range(ROUNDS)]
+    typer.echo(f"median of {ROUNDS} rounds, which alternate:")
+    for figure in shown:
+        a = median(their[figure] for their, _ in rounds)
+        b = median(our[figure] for _, our in rounds)
+        typer.echo(f"{figure:8} {name} {a:.2f}, harness {b:.2f}: {100 * (b / a - 1):+.1f} %")
+
+
+if __name__ == "__main__":
+    app()
