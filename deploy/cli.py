@@ -48,6 +48,10 @@ def up(
             help="Serve models that were never trained: for benchmarks, the answers mean nothing.",
         ),
     ] = False,
+    target: Annotated[
+        str,
+        typer.Option(envvar="PIXSERVE_TARGET", help="cpu, or cuda on a machine with a GPU."),
+    ] = "cpu",
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when ready; leave it running.")
     ] = False,
@@ -67,6 +71,7 @@ def up(
 
     from deploy import board
     from deploy.launch import Plan, check, run, run_in_background
+    from deploy.providers import parse_target
     from export.profiles import find_profile
     from gateway.settings import settings_from_environment
 
@@ -77,6 +82,7 @@ def up(
         settings_from_environment(),
         profile=profile,
         allow_random_weights=allow_random_weights,
+        target=parse_target(target),
         data_dir=str(data_dir.expanduser().resolve()),
         port=port,
         **external,

@@ -28,6 +28,7 @@ from sqlalchemy.exc import ArgumentError
 from deploy.logs import log_path
 from deploy.parts import EXTERNAL, gateway_url, local_parts, part_environment, run_dir
 from deploy.ports import require_free
+from deploy.providers import require_provider
 from deploy.spec import DEFAULT_LIMITS, Limits, Observer
 from deploy.stack import Stack
 from deploy.state import (
@@ -65,7 +66,7 @@ def check(plan: Plan) -> None:
 
     Raises:
         ConfigurationError: an address is none, the data folder cannot be written to, the gateway's
-            port is taken, or Triton's wheel or libpython is not installed.
+            port is taken, or Triton's wheel, libpython or the target's provider is not installed.
         Conflict: a stack runs on the data folder already.
     """
     _check_addresses(plan)
@@ -74,6 +75,7 @@ def check(plan: Plan) -> None:
     if "triton" not in plan.external:
         find_wheel()
         find_libpython()
+        require_provider(plan.settings.target)
 
 
 def _check_addresses(plan: Plan) -> None:

@@ -124,6 +124,7 @@ def _triton(settings: Settings, variables: Mapping[str, str]) -> Part:
         grpc_port=int(settings.triton.rpartition(":")[2]),
         metrics_port=pick_free(),
         shared_memory=unique_prefix(),
+        config_name=settings.target,
     )
     return Part(
         name="triton",

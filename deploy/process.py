@@ -11,6 +11,7 @@ import time
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from deploy import keeper
 from gateway.errors import Unavailable
@@ -76,7 +77,8 @@ class Running:
                     watched.callback(os.close, end)
                     loop.add_reader(end, _settle, broken, _command(pid))
                     watched.callback(loop.remove_reader, end)
-            await asyncio.wait({broken, self._exit}, return_when=asyncio.FIRST_COMPLETED)
+            ends: set[asyncio.Future[Any]] = {broken, self._exit}
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         if self._exit.done() or not _runs(self.pid):  # its processes end with it
             return ""
         return broken.result()

@@ -41,7 +41,7 @@ def configs(dims: Dimensions, versions: Sequence[int], cores: int) -> dict[str, 
     for target in TARGETS:
         for model in contracts.values():
             path = f"{model.name}/configs/{target}.pbtxt"
-            texts[path] = model_config(model, target, versions, threads)
+            texts[path] = model_config(model, target, versions, threads, dims)
         for graph, (name, version) in product(graphs, served_names(versions)):
             full_name = graph.contract.name + name
             texts[f"{full_name}/configs/{target}.pbtxt"] = ensemble_config(

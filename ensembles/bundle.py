@@ -27,7 +27,8 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One exported version of a profile's models.
 
     `calibration` has a band a leg: `visual`, `speech`, `sound`, `fused` in cosines, `keyword` in
-    BM25. `random_weights` marks architectures without training, for benchmarks.
+    BM25; where measured, `visual_by_words` and so on for the cosines of words with pixels, sounds
+    and fused embeddings. `random_weights` marks architectures without training, for benchmarks.
     """
 
     profile: str

@@ -4,6 +4,7 @@ The ground floor of the project: everything else imports this and this imports n
 Shapes leave out the batch axis where `Model.max_batch` is over zero; `-1` is a variable axis.
 """
 
+from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -31,7 +32,14 @@ TOKEN_BUCKETS = (8, 16, 32, 64, 128, 256)  # token ids are padded to one of thes
 ABSENT = -1  # in FRAME_INDICES and AUDIO_STARTS: nothing here, decode a blank
 
 ROLES = ("query", "passage")
-TextEncoder = Literal["sentence", "clip"]
+TextEncoder = Literal["sentence", "clip", "sound_text"]
+TEXT_MODELS: Mapping[TextEncoder, str] = {
+    "sentence": "sentence",
+    "clip": "clip_text",
+    "sound_text": "sound_text",
+}
+Fit = Literal["crop", "squash"]  # a picture to a square: its centre cut out, or all of it squeezed
+Padding = Literal["bucket", "fixed"]  # of token ids: to a bucket, or always to the limit
 
 
 class Tensor(msgspec.Struct, frozen=True):
@@ -51,10 +59,11 @@ class Model(msgspec.Struct, frozen=True):
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     summary: str
+    parameters: Mapping[str, str] = {}  # of its config, that its code reads
 
 
 class Dimensions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """The sizes that a profile fixes."""
+    """The sizes that a profile fixes, and how texts and pictures are brought to them."""
 
     vision: int  # width of a CLIP embedding, of text or image
     sentence: int  # width of a sentence embedding
@@ -63,41 +72,45 @@ class Dimensions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     image_size_px: int  # height and width of the pixels that the vision encoder reads
     clip_tokens: int  # longest text of the CLIP tower, in tokens
     sentence_tokens: int  # longest text of the sentence encoder, in tokens
+    sound_text_tokens: int = 0  # longest text of the encoder of texts for sounds; 0: there is none
+    clip_padding: Padding = "bucket"  # "fixed" where the text tower reads its padding too
+    fit: Fit = "crop"
 
 
 def models(dims: Dimensions) -> dict[str, Model]:
     """Return the contract of each model that runs something, by name, for a profile's sizes."""
     size = dims.image_size_px
     pixels = Tensor("PIXELS", "UINT8", (3, size, size))
-    contracts = (
+    clip_ids = _token_ids("CLIP", dims.clip_tokens if dims.clip_padding == "fixed" else -1)
+    sentence_ids = _token_ids("SENTENCE")
+    sound_text_ids = _token_ids("SOUND_TEXT") if dims.sound_text_tokens else ()
+    fitted = {} if dims.fit == "crop" else {"fit": dims.fit}
+    contracts = [
         Model(
             "tokenize",
             "python",
             MAX_TEXT_BATCH,
             (Tensor("TEXT", "BYTES", (1,)), Tensor("ROLE", "BYTES", (1,))),
-            (
-                Tensor("CLIP_IDS", "INT64", (-1,)),
-                Tensor("CLIP_MASK", "INT64", (-1,)),
-                Tensor("SENTENCE_IDS", "INT64", (-1,)),
-                Tensor("SENTENCE_MASK", "INT64", (-1,)),
-            ),
-            "Text to the token ids of both text encoders, padded to a bucket.",
+            (*clip_ids, *sentence_ids, *sound_text_ids),
+            "Text to the token ids of the text encoders, padded to a bucket.",
         ),
         Model(
             "clip_text",
             "encoder",
             MAX_TEXT_BATCH,
-            (Tensor("CLIP_IDS", "INT64", (-1,)), Tensor("CLIP_MASK", "INT64", (-1,))),
+            clip_ids,
             (Tensor("CLIP_EMBEDDING", "FP32", (dims.vision,)),),
             "CLIP text tower: token ids to a unit vector in the space of the frames.",
+            _longest(dims.clip_tokens),
         ),
         Model(
             "sentence",
             "encoder",
             MAX_TEXT_BATCH,
-            (Tensor("SENTENCE_IDS", "INT64", (-1,)), Tensor("SENTENCE_MASK", "INT64", (-1,))),
+            sentence_ids,
             (Tensor("SENTENCE_EMBEDDING", "FP32", (dims.sentence,)),),
             "Sentence encoder: token ids to a unit vector.",
+            _longest(dims.sentence_tokens),
         ),
         Model(
             "decode_images",
@@ -105,7 +118,8 @@ def models(dims: Dimensions) -> dict[str, Model]:
             MAX_IMAGE_BATCH,
             (Tensor("ENCODED", "UINT8", (-1,)),),
             (pixels,),
-            "JPEG, PNG or WebP bytes, zero-padded to one length, to resized and cropped pixels.",
+            "JPEG, PNG or WebP bytes, zero-padded to one length, to pixels of the encoder's size.",
+            fitted,
         ),
         Model(
             "decode_video",
@@ -113,7 +127,8 @@ def models(dims: Dimensions) -> dict[str, Model]:
             0,
             (Tensor("CHUNK", "UINT8", (-1,)), Tensor("FRAME_INDICES", "INT32", (-1,))),
             (Tensor("PIXELS", "UINT8", (-1, 3, size, size)),),
-            "An encoded chunk to the resized and cropped pixels of the frames asked for.",
+            "An encoded chunk to the pixels of the frames asked for, in the encoder's size.",
+            fitted,
         ),
         Model(
             "decode_audio",
@@ -137,7 +152,9 @@ def models(dims: Dimensions) -> dict[str, Model]:
             MAX_CHUNK_AUDIO_WINDOWS,
             (Tensor("AUDIO", "FP32", (-1,)),),
             (Tensor("AUDIO_EMBEDDING", "FP32", (dims.audio,)),),
-            "Wav2Vec2: 16 kHz mono sound to a unit vector; normalises inside its graph.",
+            "The sound encoder, Wav2Vec2 or CLAP's: 16 kHz mono sound to a unit vector; what goes "
+            "before, such as CLAP's spectrogram, is inside its graph.",
+            _longest(MAX_AUDIO_SAMPLES),
         ),
         Model(
             "gather_segments",
@@ -164,8 +181,29 @@ def models(dims: Dimensions) -> dict[str, Model]:
             (Tensor("FUSED_EMBEDDING", "FP32", (dims.fused,)),),
             "PIX-weighted attention over the tokens of a segment to its fused unit vector.",
         ),
-    )
+    ]
+    if sound_text_ids:
+        contracts.append(
+            Model(
+                "sound_text",
+                "encoder",
+                MAX_TEXT_BATCH,
+                sound_text_ids,
+                (Tensor("SOUND_TEXT_EMBEDDING", "FP32", (dims.audio,)),),
+                "Text encoder for sounds: token ids to a unit vector in the space of the sounds.",
+                _longest(dims.sound_text_tokens),
+            )
+        )
     return {model.name: model for model in contracts}
+
+
+def _longest(length: int) -> Mapping[str, str]:
+    """Return the parameter that bounds the variable axis of an encoder's inputs."""
+    return {"longest": str(length)}
+
+
+def _token_ids(encoder: str, length: int = -1) -> tuple[Tensor, ...]:
+    return tuple(Tensor(f"{encoder}_{part}", "INT64", (length,)) for part in ("IDS", "MASK"))
 
 
 def _segment_tokens(dims: Dimensions) -> tuple[Tensor, ...]:

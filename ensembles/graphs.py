@@ -1,5 +1,7 @@
 """The ensembles as data: what clients call, the steps inside, and the tensors between them."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from ensembles.contracts import MAX_IMAGE_BATCH, MAX_TEXT_BATCH, Dimensions, Model, Tensor
@@ -30,9 +32,9 @@ def _tensor_map(words: str) -> dict[str, str]:
     return {inner: outer or inner for inner, _, outer in pairs}
 
 
-TOKENIZE = step("tokenize", "TEXT ROLE", "CLIP_IDS CLIP_MASK SENTENCE_IDS SENTENCE_MASK")
 CLIP_TEXT = step("clip_text", "CLIP_IDS CLIP_MASK", "CLIP_EMBEDDING")
 SENTENCE = step("sentence", "SENTENCE_IDS SENTENCE_MASK", "SENTENCE_EMBEDDING")
+SOUND_TEXT = step("sound_text", "SOUND_TEXT_IDS SOUND_TEXT_MASK", "SOUND_TEXT_EMBEDDING")
 
 SEGMENT_TOKENS = (
     "FRAME_TOKENS FRAME_TOKEN_WEIGHTS AUDIO_TOKENS AUDIO_TOKEN_WEIGHTS "
@@ -58,37 +60,11 @@ EMBED_VIDEO_STEPS = (
 
 def ensembles(models: dict[str, Model], dims: Dimensions) -> dict[str, Ensemble]:
     """Return the ensembles, by name, over the models of a profile."""
-    text = models["tokenize"].inputs
-    clip = models["clip_text"].outputs
-    sentence = models["sentence"].outputs
-    graphs = (
-        _ensemble(
-            "embed_query",
-            MAX_TEXT_BATCH,
-            text,
-            (*clip, *sentence),
-            (TOKENIZE, CLIP_TEXT, SENTENCE),
-            "Text to its CLIP and its sentence embedding.",
-        ),
-        _ensemble(
-            "embed_text",
-            MAX_TEXT_BATCH,
-            text,
-            sentence,
-            (
-                step("tokenize", "TEXT ROLE", "SENTENCE_IDS SENTENCE_MASK"),
-                SENTENCE,
-            ),
-            "Text to its sentence embedding.",
-        ),
-        _ensemble(
-            "embed_clip_text",
-            MAX_TEXT_BATCH,
-            text,
-            clip,
-            (step("tokenize", "TEXT ROLE", "CLIP_IDS CLIP_MASK"), CLIP_TEXT),
-            "Text to its CLIP embedding.",
-        ),
+    towers = [CLIP_TEXT, SENTENCE] + [SOUND_TEXT] * ("sound_text" in models)
+    graphs = [
+        _of_texts(models, "embed_query", towers, "Text to the embedding of each text encoder."),
+        _of_texts(models, "embed_text", [SENTENCE], "Text to its sentence embedding."),
+        _of_texts(models, "embed_clip_text", [CLIP_TEXT], "Text to its CLIP embedding."),
         _ensemble(
             "embed_images",
             MAX_IMAGE_BATCH,
@@ -129,8 +105,28 @@ def ensembles(models: dict[str, Model], dims: Dimensions) -> dict[str, Ensemble]
             (step("fusion", SEGMENT_TOKENS, "FUSED_EMBEDDING"),),
             "Stored tokens of segments to their fused embeddings.",
         ),
-    )
+    ]
+    if "sound_text" in models:
+        graphs.append(
+            _of_texts(
+                models,
+                "embed_sound_text",
+                [SOUND_TEXT],
+                "Text to its embedding in the space of the sounds.",
+            )
+        )
     return {graph.contract.name: graph for graph in graphs}
+
+
+def _of_texts(
+    models: dict[str, Model], name: str, towers: Sequence[Step], summary: str
+) -> Ensemble:
+    """Return the ensemble of some text encoders: the tokens of those alone, and their vectors."""
+    tokenize = models["tokenize"]
+    ids = " ".join(inner for tower in towers for inner in tower.inputs)
+    vectors = [tensor for tower in towers for tensor in models[tower.model].outputs]
+    steps = (step("tokenize", "TEXT ROLE", ids), *towers)
+    return _ensemble(name, MAX_TEXT_BATCH, tokenize.inputs, tuple(vectors), steps, summary)
 
 
 def _embed_video_inputs() -> tuple[Tensor, ...]:

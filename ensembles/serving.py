@@ -12,8 +12,13 @@ from gateway.errors import InvalidRequest, MediaRefused
 
 def lower_priority(args: Mapping[str, str]) -> None:
     """Yield the processor to other models by the config's parameter `nice`, where it has one."""
+    os.nice(int(parameter(args, "nice", "0")))
+
+
+def parameter(args: Mapping[str, str], name: str, default: str) -> str:
+    """Return a parameter of the config, or the default where it has none."""
     parameters = json.loads(args["model_config"]).get("parameters", {})
-    os.nice(int(parameters.get("nice", {"string_value": 0})["string_value"]))
+    return str(parameters.get(name, {"string_value": default})["string_value"])
 
 
 def output_axes(args: Mapping[str, str], name: str) -> list[int]:

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import TypeAlias, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,16 +13,22 @@ from ensembles.contracts import ROLES, TextEncoder, bucket
 
 TokenArray: TypeAlias = NDArray[np.int64]
 
-SETTINGS = "tokenize.json"  # prefixes and limits, beside clip.json and sentence.json
+SETTINGS = "tokenize.json"  # prefixes, limits, padding, beside clip.json, sentence.json …
+
+
+def text_encoders(folder: Path) -> tuple[TextEncoder, ...]:
+    """Return the text encoders whose tokenizers a bundle's `tokenize` folder has."""
+    return tuple(name for name in get_args(TextEncoder) if (folder / f"{name}.json").is_file())
 
 
 class BucketTokenizer:
-    """One text encoder's tokenizer: prefixes by role, truncates, pads to a bucket."""
+    """One text encoder's tokenizer: prefixes by role, truncates, pads."""
 
     def __init__(self, folder: Path, encoder: TextEncoder) -> None:
         """Load it from the `tokenize` folder of a bundle, or that model's version folder."""
         settings = json.loads((folder / SETTINGS).read_text())
         self._encoder, self._limit = encoder, int(settings[f"{encoder}_tokens"])
+        self._fixed = settings.get(f"{encoder}_padding") == "fixed"
         self._prefixes = dict.fromkeys(ROLES, "")
         if encoder == "sentence":  # CLIP does not tell queries from passages
             self._prefixes = {role: settings[f"{role}_prefix"] for role in ROLES}
@@ -39,11 +45,12 @@ class BucketTokenizer:
 
         Returns:
             The encoder's inputs by name, `…_IDS` and `…_MASK`, int64, (n, tokens), the tokens
-            padded to the bucket of the longest text.
+            padded to the bucket of the longest text, or to the limit where that is fixed.
         """
         prefixed = [self._prefixes[role] + text for text, role in zip(texts, roles, strict=True)]
         rows = self._tokenizer.encode_batch(prefixed)
-        width = bucket(max(len(row.ids) for row in rows), self._limit)
+        longest = self._limit if self._fixed else max(len(row.ids) for row in rows)
+        width = bucket(longest, self._limit)
         for row in rows:
             row.pad(width)
         name = self._encoder.upper()

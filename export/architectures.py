@@ -45,6 +45,12 @@ CLIP_B32 = _clip(512, (512, 8, 12), (768, 12, 12, 32), "quick_gelu")
 CLIP_L14 = _clip(768, (768, 12, 12), (1024, 16, 24, 14), "quick_gelu")
 CLIP_H14 = _clip(1024, (1024, 16, 24), (1280, 16, 32, 14), "gelu")
 
+SIGLIP2_B16: Architecture = {
+    "model_type": "siglip",  # the class of the checkpoints of one resolution
+    "text_config": {"vocab_size": 256_000},
+    "vision_config": {},
+}
+
 MINILM_L6 = {
     "model_type": "bert",
     **_tower(384, 12, 6, "gelu"),
@@ -72,3 +78,4 @@ XLM_ROBERTA_LARGE = {
 
 WAV2VEC2_BASE: Architecture = {"model_type": "wav2vec2"}  # the defaults of its configuration
 WAV2VEC2_LARGE = {"model_type": "wav2vec2", **_tower(1024, 16, 24, "gelu")}
+CLAP_HTSAT: Architecture = {"model_type": "clap"}  # the unfused checkpoints have the defaults

@@ -6,7 +6,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
@@ -20,28 +20,56 @@ from export.checkpoints import (
     find_sources,
 )
 from export.parity import EncoderReport
-from export.profiles import TOKENIZER, Precision, Profile, find_profile
+from export.profiles import OWN_FILES, TOKENIZER, Precision, Profile, find_profile
 from export.repository import assemble_repository, store_bundle
-from gateway.errors import ConfigurationError
+from gateway.errors import ConfigurationError, InvalidRequest
 
 if TYPE_CHECKING:  # it imports torch
     from export.encoders import Written
 
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
-NOT_IN_THE_FILES = {"__init__.py", "build.py", "cli.py", "repository.py"}
+NOT_IN_THE_FILES = {
+    "__init__.py",
+    "build.py",
+    "cli.py",
+    "engines.py",
+    "gpu_check.py",
+    "gpu_device.py",
+    "gpu_report.py",
+    "gpu_serving.py",
+    "gpu_steps.py",
+    "repository.py",
+    "tensorrt.py",
+    "tensorrt_api.py",
+}
 REPORT_FILE = "parity.json"
+ExportTarget = Literal["cpu", "gpu"]
 
 
 class Order(msgspec.Struct, frozen=True):
     """How a profile is to be exported."""
 
-    precision: Precision | None = None  # None: what the profile's row says
+    precision: Precision | None = None  # None: what the profile's row says, fp16 for a GPU
+    target: ExportTarget = "cpu"
     random_weights: bool = False
     places: Places = NOWHERE
     force: bool = False  # although nothing has changed
 
 
 DEFAULT = Order()
+
+
+def ordered_precision(profile: Profile, order: Order) -> Precision:
+    """Return the precision that an order means for a profile.
+
+    Raises:
+        InvalidRequest: int8 for a GPU: ONNX Runtime's dynamic int8 is no type of TensorRT's.
+    """
+    if order.target == "cpu":
+        return order.precision or profile.precision
+    if order.precision == "int8":
+        raise InvalidRequest("--target gpu takes --precision fp16 or fp32; int8 is for CPUs")
+    return "fp32" if order.precision == "fp32" else "fp16"
 
 
 def ensure_exported(
@@ -73,7 +101,7 @@ def export_bundle(
         order: from where, and how exact.
 
     Raises:
-        InvalidRequest: no such profile.
+        InvalidRequest: no such profile, or a precision that the target cannot run.
         ConfigurationError: a checkpoint is missing or broken, or the export packages are missing.
     """
     profile = find_profile(profile_name)
@@ -84,7 +112,7 @@ def export_bundle(
     if existing and existing[-1].key == key and not order.force:
         return existing[-1]
     version = existing[-1].version + 1 if existing else 1
-    with _staging(models_dir / profile_name) as staging:
+    with staging_folder(models_dir / profile_name) as staging:
         written = _write_models(profile, sources, order, staging, progress)
         bundle = _describe(profile, version, written, order, hashes, key)
         report = msgspec.json.format(msgspec.json.encode(written.reports))
@@ -101,7 +129,7 @@ def read_reports(models_dir: Path, bundle: Bundle) -> list[EncoderReport]:
 
 
 @contextmanager
-def _staging(root: Path) -> Iterator[Path]:
+def staging_folder(root: Path) -> Iterator[Path]:
     """Give a folder to fill, and remove what is left of it and of killed exports."""
     root.mkdir(parents=True, exist_ok=True)
     for left_over in root.glob(".export-*"):
@@ -124,7 +152,7 @@ def _write_models(
         raise ConfigurationError(
             f"exporting needs the package {error.name}: pip install 'pixserve[export]'"
         ) from error
-    precision = order.precision or profile.precision
+    precision = ordered_precision(profile, order)
     wanted = Wanted(precision, trust_int8=order.random_weights and precision == "int8")
     return write_models(profile, sources, wanted, staging, progress)
 
@@ -155,20 +183,26 @@ def _describe(
 def _hashes(profile: Profile, sources: Sources) -> dict[str, str]:
     """Return the SHA-256 of all that is read, by what it is."""
     weights = {
-        name: content_hash(folder, checkpoint_files(folder, profile.checkpoints[name]))
+        name: content_hash(folder, _weight_files(name, folder, profile))
         for name, folder in sources.weights.items()
     }
     tokenizers = {
         f"{name} tokenizer": content_hash(folder, (TOKENIZER,))
         for name, folder in sources.tokenizers.items()
-        if name in ("clip", "sentence")
+        if name in ("clip", "sentence") or (name == "audio" and profile.audio.text_tokens)
     }
     return weights | tokenizers
 
 
+def _weight_files(name: str, folder: Path, profile: Profile) -> tuple[str, ...]:
+    if name in profile.checkpoints:
+        return checkpoint_files(folder, profile.checkpoints[name])
+    return (OWN_FILES[name],)
+
+
 def export_key(profile: Profile, hashes: Mapping[str, str], order: Order) -> str:
     """Return the SHA-256 over all that an export depends on: row, order, weights, code."""
-    precision = order.precision or profile.precision
+    precision = ordered_precision(profile, order)
     inputs = [profile, dict(hashes), precision, order.random_weights]
     digest = hashlib.sha256(msgspec.json.encode(inputs, order="sorted"))
     here = Path(__file__).parent
@@ -180,13 +214,17 @@ def export_key(profile: Profile, hashes: Mapping[str, str], order: Order) -> str
 
 def _sources(profile: Profile, hashes: Mapping[str, str], random_weights: bool) -> dict[str, str]:
     """Return where everything came from, in words."""
-    untrained = f"random weights, seed {profile.seed}" if random_weights else "not trained"
+    untrained = f"random weights, seed {profile.seed}"
+    titles = {name: row.title for name, row in profile.rows.items()} | {"fusion": "fusion"}
+    places = {name: checkpoint.hub for name, checkpoint in profile.checkpoints.items()}
     found = {
-        name: f"{row.checkpoint.hub} sha256:{hashes[name]}"
-        if row.checkpoint is not None and name in hashes
-        else f"{row.title}: {untrained}"
-        for name, row in profile.rows.items()
+        name: f"{places.get(name, title)} sha256:{hashes[name]}"
+        if name in hashes
+        else f"{title}: {untrained if random_weights else 'not trained'}"
+        for name, title in titles.items()
     }
     tokenizers = {name: f"sha256:{digest}" for name, digest in hashes.items() if " " in name}
-    bytewise = {} if "clip tokenizer" in hashes else {"clip tokenizer": "bytes, a stand-in"}
-    return found | tokenizers | bytewise | {"fusion": f"not trained, seed {profile.seed}"}
+    stand_ins = {"clip tokenizer": "bytes, a stand-in"}
+    if profile.audio.text_tokens:
+        stand_ins["audio tokenizer"] = "the sentence encoder's, a stand-in"
+    return found | stand_ins | tokenizers

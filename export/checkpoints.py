@@ -50,9 +50,9 @@ def find_sources(profile: Profile, places: Places, random_weights: bool) -> Sour
                 f"{', '.join(profile.checkpoints)}"
             )
     if not random_weights:
-        folders = find_checkpoints(profile, places)
+        folders = profile.own_weights | find_checkpoints(profile, places)
         return Sources(folders, folders)
-    tokenizers = {"sentence": find_checkpoint("sentence", STAND_IN)}
+    tokenizers = profile.own_weights | {"sentence": find_checkpoint("sentence", STAND_IN)}
     return Sources({}, tokenizers | _tokenizer_folders(places.folders))
 
 

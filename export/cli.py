@@ -1,5 +1,6 @@
 """`pixserve export` and `pixserve profiles`."""
 
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -25,12 +26,18 @@ def export(
     sentence: Annotated[
         str, typer.Option(help="Another sentence model: fast, balanced, quality …")
     ] = "",
+    vision: Annotated[str, typer.Option(help="Another model of words and pixels: siglip2.")] = "",
+    sound: Annotated[
+        str, typer.Option(help="Another sound model: clap, whose texts find sounds.")
+    ] = "",
     precision: Annotated[
         str | None,
         typer.Option(
-            help="fp32; auto or int8: int8 where it is as good. By default the profile's."
+            help="fp32; fp16, for GPUs; auto or int8: int8 where it is as good. By default the "
+            "profile's, or fp16 with --target gpu."
         ),
     ] = None,
+    target: Annotated[str, typer.Option(help="cpu, or gpu for CUDA and TensorRT.")] = "cpu",
     data_dir: Annotated[Path, typer.Option(help="The data folder.")] = Path("pixserve-data"),
     checkpoint: Annotated[
         Pairs,
@@ -48,22 +55,32 @@ def export(
 
     Nothing is done where weights and code are those of the newest bundle.
     """
+    from typing import get_args
+
     import msgspec
     from rich.console import Console
     from rich.progress import Progress
 
-    from export.build import Order, export_bundle, read_reports
+    from export.build import ExportTarget, Order, export_bundle, read_reports
     from export.checkpoints import Places
     from export.profiles import PRECISIONS, find_profile
     from gateway.errors import InvalidRequest
 
     if precision not in (None, *PRECISIONS):
         raise InvalidRequest(f"--precision takes {', '.join(PRECISIONS)}, not {precision!r}")
-    name = find_profile(f"{profile}-{sentence}" if sentence else profile).name
+    if target not in get_args(ExportTarget):
+        raise InvalidRequest(f"--target takes {', '.join(get_args(ExportTarget))}, not {target!r}")
+    name = find_profile("-".join(filter(None, (profile, vision, sound, sentence)))).name
     folders = {model: Path(folder) for model, folder in _pairs("checkpoint", checkpoint).items()}
     places = Places(folders, _pairs("revision", revision))
     order = msgspec.convert(
-        {"precision": precision, "random_weights": random_weights, "force": force}, Order
+        {
+            "precision": precision,
+            "target": target,
+            "random_weights": random_weights,
+            "force": force,
+        },
+        Order,
     )
     order = msgspec.structs.replace(order, places=places)
     models_dir = data_dir.expanduser().resolve() / "models"
@@ -97,8 +114,9 @@ def _pairs(option: str, values: Pairs) -> dict[str, str]:
 def _report_table(reports: "list[EncoderReport]") -> "Table":
     from rich.table import Table
 
-    table = Table("model", "served", "MB", "fp32 / torch", "cut / padded", "int8 / fp32",
-                  "neighbours kept", "why", caption="least cosines; of int8 the mean")  # fmt: skip
+    table = Table("model", "served", "MB", "fp32 / torch", "cut / padded", "tried / fp32",
+                  "neighbours kept", "why",
+                  caption="least cosines; of int8 and fp16 the mean")  # fmt: skip
     for report in reports:
         table.add_row(
             report.model,
@@ -106,7 +124,7 @@ def _report_table(reports: "list[EncoderReport]") -> "Table":
             f"{report.megabytes:.0f}",
             _cosine(report.fp32),
             _cosine(report.padding),
-            f"{report.int8.mean_cosine:.4f}" if report.int8 else "",
+            f"{coarser.mean_cosine:.5f}" if (coarser := report.int8 or report.fp16) else "",
             f"{report.overlap:.1%}" if report.overlap is not None else "",
             report.verdict,
         )
@@ -124,24 +142,40 @@ def profiles(
     from rich.console import Console
     from rich.table import Table
 
-    from export.profiles import PROFILES, SENTENCE_MODELS, find_profile
+    from export.profiles import PROFILES, SENTENCE_MODELS, SOUND_MODELS, VISION_MODELS
 
     models_dir = data_dir.expanduser().resolve() / "models"
     table = Table("profile", "words and pixels", "sentence", "sound", "can compare", "bundles",
                   "for", caption="dimensions of the vectors after the names")  # fmt: skip
-    sentences = Table("--sentence", "model", "dimensions", "tokens", "prefixes")
-    variants = (f"{row}-{name}" for row in PROFILES for name in SENTENCE_MODELS)
-    for profile in PROFILES.values():
+    for profile in (*PROFILES.values(), *_exported_variants(models_dir)):
         _add_row(table, profile, models_dir)
-    for name in variants:
-        if (models_dir / name / "bundles").is_dir():
-            _add_row(table, find_profile(name), models_dir)
+    others = Table("option", "model", "dimensions", "tokens", "what it brings",
+                   caption="models to take instead of a profile's own")  # fmt: skip
+    for name, clip in VISION_MODELS.items():
+        others.add_row(f"--vision {name}", clip.title, str(clip.width), str(clip.tokens),
+                       "words↔frames")  # fmt: skip
+    for name, audio in SOUND_MODELS.items():
+        others.add_row(f"--sound {name}", audio.title, str(audio.width), str(audio.text_tokens),
+                       "words↔sounds")  # fmt: skip
     for name, model in SENTENCE_MODELS.items():
         prefixes = " | ".join(filter(None, (model.query_prefix, model.passage_prefix)))
-        sentences.add_row(name, model.title, str(model.width), str(model.tokens), prefixes)
+        others.add_row(f"--sentence {name}", model.title, str(model.width), str(model.tokens),
+                       f"prefixes: {prefixes}" if prefixes else "")  # fmt: skip
     console = Console()
     console.print(table)
-    console.print(sentences)
+    console.print(others)
+
+
+def _exported_variants(models_dir: Path) -> "list[Profile]":
+    """Return the profiles that bundles were exported of and that are no rows of the table."""
+    from export.profiles import PROFILES, find_profile
+    from gateway.errors import InvalidRequest
+
+    found = []
+    for folder in sorted(models_dir.glob("*-*/bundles")):
+        with suppress(InvalidRequest):  # of another version of pixserve
+            found.append(find_profile(folder.parent.name))
+    return [profile for profile in found if profile.name not in PROFILES]
 
 
 def _add_row(table: "Table", profile: "Profile", models_dir: Path) -> None:

@@ -1,8 +1,6 @@
 """The models of a profile, built from their checkpoints, tried, and written as files."""
 
-import shutil
 from collections.abc import Callable, Mapping
-from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -12,22 +10,40 @@ from transformers.utils import logging as transformers_logging
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Band
-from ensembles.contracts import Model, models
+from ensembles.contracts import Model, Padding, models
 from export import samples
 from export.calibration import background_band, equivalence_band
 from export.checkpoints import Sources
-from export.modules import ClipText, ClipVision, Sound
+from export.modules import (
+    ClapSound,
+    ClapText,
+    ClipText,
+    ClipVision,
+    SiglipText,
+    SiglipVision,
+    Sound,
+)
 from export.parity import EncoderReport
 from export.precision import Sample, Wanted, run_encoder, write_encoder
-from export.profiles import TOKENIZER, Profile
-from export.weights import build_clip, build_sentence, build_sound, check_finite
-from training.models import fusion, mini_tokenizer
+from export.profiles import Profile
+from export.tokenizers import write_tokenizers
+from export.weights import (
+    build_clap,
+    build_clip,
+    build_fusion,
+    build_sentence,
+    build_siglip,
+    build_sound,
+    check_finite,
+)
+from export.word_bands import word_bands
 
 Progress = Callable[[str, int, int], None]
 IMAGE_BATCH = 8
 CALIBRATION_ROWS = 4  # images, or sounds, turned round so that none of them is judged
 CALIBRATION_STEP = 3  # every third of the made-up sentences is enough
 EXACT_SENTENCES = 24
+UNTRAINED_ROWS = 16  # enough to see that int8 of random weights works; its neighbours mean nothing
 
 
 class Written(msgspec.Struct, frozen=True):
@@ -54,10 +70,12 @@ def write_models(
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    _write_tokenizers(profile, sources.tokenizers, staging / "tokenize")
+    write_tokenizers(profile, sources.tokenizers, staging / "tokenize")
     contracts = models(profile.dims)
-    tries = _samples(profile, contracts, staging / "tokenize")
-    builders = _builders(profile, sources.weights)
+    tries = sample_inputs(profile, contracts, staging / "tokenize")
+    if wanted.trust_int8:
+        tries = {name: sample.judged_by(UNTRAINED_ROWS) for name, sample in tries.items()}
+    builders = encoder_builders(profile, sources.weights)
     reports, judged = [], {}
     for done, (name, build) in enumerate(builders.items()):
         progress(f"export {name}", done, len(builders))
@@ -68,22 +86,49 @@ def write_models(
         report, judged[name] = write_encoder(module, contracts[name], tries[name], wanted, path)
         reports.append(report)
     progress("calibrate", len(builders), len(builders))
-    return Written(_bands(profile, judged, staging), reports)
+    bands = _bands(profile, judged, staging)
+    if "clip" in sources.weights:  # words mean nothing to random weights
+        bands |= word_bands(profile, staging)
+    return Written(bands, reports)
 
 
-def _builders(profile: Profile, folders: Mapping[str, Path]) -> dict[str, Callable[[], nn.Module]]:
+def encoder_builders(
+    profile: Profile, folders: Mapping[str, Path]
+) -> dict[str, Callable[[], nn.Module]]:
     """Return what builds each encoder: one at a time, so that memory holds one."""
-    clip = partial(build_clip, profile, folders.get("clip"))
     return {
-        "clip_text": lambda: ClipText(clip()).eval(),
-        "clip_vision": lambda: ClipVision(clip()).eval(),
+        **_vision_builders(profile, folders.get("clip")),
         "sentence": lambda: build_sentence(profile, folders.get("sentence")).eval(),
-        "wav2vec2": lambda: Sound(build_sound(profile, folders.get("audio"))).eval(),
-        "fusion": lambda: fusion(profile.dims, profile.seed + 2),
+        **_sound_builders(profile, folders.get("audio")),
+        "fusion": lambda: build_fusion(profile, folders.get("fusion")).eval(),
     }
 
 
-def _samples(profile: Profile, contracts: Mapping[str, Model], folder: Path) -> dict[str, Sample]:
+def _vision_builders(profile: Profile, folder: Path | None) -> dict[str, Callable[[], nn.Module]]:
+    if profile.clip.family == "siglip":
+        return {
+            "clip_text": lambda: SiglipText(build_siglip(profile, folder)).eval(),
+            "clip_vision": lambda: SiglipVision(build_siglip(profile, folder)).eval(),
+        }
+    return {
+        "clip_text": lambda: ClipText(build_clip(profile, folder)).eval(),
+        "clip_vision": lambda: ClipVision(build_clip(profile, folder)).eval(),
+    }
+
+
+def _sound_builders(profile: Profile, folder: Path | None) -> dict[str, Callable[[], nn.Module]]:
+    if profile.audio.family == "clap":
+        return {
+            "wav2vec2": lambda: ClapSound(build_clap(profile, folder)).eval(),
+            "sound_text": lambda: ClapText(build_clap(profile, folder)).eval(),
+        }
+    return {"wav2vec2": lambda: Sound(build_sound(profile, folder)).eval()}
+
+
+def sample_inputs(
+    profile: Profile, contracts: Mapping[str, Model], folder: Path
+) -> dict[str, Sample]:
+    """Return what each encoder is tried on; `folder` holds the tokenizers."""
     pixels = samples.images(profile.dims.image_size_px)
     batches = [
         {"PIXELS": pixels[start : start + IMAGE_BATCH]}
@@ -91,8 +136,13 @@ def _samples(profile: Profile, contracts: Mapping[str, Model], folder: Path) -> 
     ]
     windows = [{"AUDIO": sound[None]} for sound in samples.sounds()]
     tokens = samples.token_feed(contracts["fusion"].inputs, rows=4, tokens=5)
-    return {
-        "clip_text": _text_sample(folder, "clip", profile.dims.clip_tokens, cut_is_exact=True),
+    sound_text = {}
+    if "sound_text" in contracts:
+        sound_text["sound_text"] = _text_sample(folder, "sound_text", profile.audio.text_tokens)
+    return sound_text | {
+        "clip_text": _text_sample(
+            folder, "clip", profile.clip.tokens, causal=True, padding=profile.clip.padding
+        ),
         "clip_vision": Sample(
             exact=[{"PIXELS": pixels[:1]}, {"PIXELS": pixels[1:8]}],
             judged=batches,
@@ -108,10 +158,12 @@ def _samples(profile: Profile, contracts: Mapping[str, Model], folder: Path) -> 
     }
 
 
-def _text_sample(folder: Path, name: str, limit: int, cut_is_exact: bool = False) -> Sample:
+def _text_sample(
+    folder: Path, name: str, limit: int, *, causal: bool = False, padding: Padding = "bucket"
+) -> Sample:
     """Return the texts of one encoder; a causal tower's padding may be cut, so that is tried."""
     texts = samples.TextSample(
-        Tokenizer.from_file(str(folder / f"{name}.json")), name.upper(), limit
+        Tokenizer.from_file(str(folder / f"{name}.json")), name.upper(), limit, padding
     )
     lengths = texts.lengths()
     spoken = samples.spoken_sentences()
@@ -119,7 +171,7 @@ def _text_sample(folder: Path, name: str, limit: int, cut_is_exact: bool = False
         exact=[*lengths, *texts.sentences(spoken[:EXACT_SENTENCES])],
         judged=texts.sentences(spoken),
         seen=texts.sentences(samples.plain_sentences()[::CALIBRATION_STEP]),
-        padded=[texts.padded(feed) for feed in lengths] if cut_is_exact else (),
+        padded=[texts.padded(feed) for feed in lengths] if causal and padding == "bucket" else (),
     )
 
 
@@ -143,20 +195,3 @@ def _speech_band(profile: Profile, staging: Path) -> Band:
         run_encoder(path, texts.sentences([sentence.query_prefix + text for text in queries])),
         run_encoder(path, texts.sentences([sentence.passage_prefix + text for text in answers])),
     )
-
-
-def _write_tokenizers(profile: Profile, folders: Mapping[str, Path], folder: Path) -> None:
-    """Write both tokenizers, the mini CLIP's where there is no other, and their settings."""
-    folder.mkdir()
-    if "clip" in folders:
-        shutil.copy(folders["clip"] / TOKENIZER, folder / "clip.json")
-    else:
-        mini_tokenizer().save(str(folder / "clip.json"))
-    shutil.copy(folders["sentence"] / TOKENIZER, folder / "sentence.json")
-    settings = {
-        "query_prefix": profile.sentence.query_prefix,
-        "passage_prefix": profile.sentence.passage_prefix,
-        "clip_tokens": profile.dims.clip_tokens,
-        "sentence_tokens": profile.dims.sentence_tokens,
-    }
-    (folder / "tokenize.json").write_bytes(msgspec.json.encode(settings))

@@ -1,7 +1,8 @@
 """Whether two ways of computing an embedding agree: outputs to a report. Pure.
 
 A file that ONNX Runtime runs must return what torch returns (fp32), a padded text what the cut one
-returns, and an int8 file nearly the same vectors and the same neighbours. What fails is not served.
+returns, an int8 file nearly the same vectors and the same neighbours, and an fp16 file nearly the
+same vectors. What fails is not served.
 """
 
 import msgspec
@@ -13,6 +14,7 @@ from export.profiles import Precision
 FP32_COSINE = 0.9999  # least, against torch
 PADDING_COSINE = 0.99999  # least, of a cut CLIP text against the padded one
 INT8_COSINE = 0.99  # mean, against fp32
+FP16_COSINE = 0.999  # mean, against fp32
 INT8_OVERLAP = 0.95  # mean share of the NEIGHBOURS nearest that int8 keeps
 NEIGHBOURS = 10
 FARTHEST = 2.0  # difference of two numbers in -1…1: what a vector with NaN is given
@@ -32,12 +34,13 @@ class EncoderReport(msgspec.Struct, frozen=True, kw_only=True):
     """What was found of one encoder, and what is served therefore."""
 
     model: str
-    precision: Precision  # of the file that is kept: fp32 or int8
+    precision: Precision  # of the file that is kept: fp32, int8 or fp16
     megabytes: float  # of that file
     fp32: Likeness  # ONNX Runtime against torch
     padding: Likeness | None = None  # a padded text against the cut one
     int8: Likeness | None = None  # the best int8 file against fp32
-    overlap: float | None = None  # of its nearest neighbours with those of fp32
+    fp16: Likeness | None = None  # the fp16 file against fp32
+    overlap: float | None = None  # of int8's, or fp16's, nearest neighbours with those of fp32
     recipe: str = ""  # what that int8 file quantises
     verdict: str = ""  # why this precision
 
@@ -109,4 +112,13 @@ def too_coarse(int8: Likeness, overlap: float) -> str:
         return f"int8's mean cosine to fp32 is {int8.mean_cosine:.4f}, under {INT8_COSINE}"
     if overlap < INT8_OVERLAP:
         return f"int8 keeps {overlap:.1%} of the {NEIGHBOURS} nearest, under {INT8_OVERLAP:.0%}"
+    return ""
+
+
+def too_rounded(fp16: Likeness) -> str:
+    """Return why an fp16 file does not pass the gate, or an empty string."""
+    if not fp16.finite:
+        return "fp16 returns NaN or infinity"
+    if fp16.mean_cosine < FP16_COSINE:
+        return f"fp16's mean cosine to fp32 is {fp16.mean_cosine:.5f}, under {FP16_COSINE}"
     return ""

@@ -1,7 +1,9 @@
-"""One encoder to its ONNX file: exported, compared with torch, in int8 where that is as good."""
+"""One encoder to its ONNX file: exported, compared with torch, in int8 or fp16 where asked for."""
 
 import tempfile
+from bisect import bisect_left
 from collections.abc import Sequence
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
@@ -13,8 +15,17 @@ from torch import nn
 
 from ensembles.arrays import FloatArray
 from ensembles.contracts import Model
+from export.fp16 import halve
 from export.onnx import export_onnx, file_bytes, onnx_files, save_onnx
-from export.parity import EncoderReport, Likeness, compare, inexact, neighbour_overlap, too_coarse
+from export.parity import (
+    EncoderReport,
+    Likeness,
+    compare,
+    inexact,
+    neighbour_overlap,
+    too_coarse,
+    too_rounded,
+)
 from export.profiles import Precision
 from export.quantize import RECIPES, quantise, smooth
 from export.samples import Feed
@@ -27,9 +38,15 @@ class Sample(msgspec.Struct, frozen=True, kw_only=True):
     """The inputs that one encoder is tried on."""
 
     exact: Sequence[Feed]  # to compare with torch: all lengths, mixed batches
-    judged: Sequence[Feed]  # to compare int8 with fp32 on: many unlike rows
-    seen: Sequence[Feed] = ()  # to calibrate int8 on, none of them judged; none: stay fp32
+    judged: Sequence[Feed]  # to compare int8 and fp16 with fp32 on: many unlike rows
+    seen: Sequence[Feed] = ()  # to calibrate on, none of them judged; none: stay fp32
     padded: Sequence[Feed] = ()  # pairs of `exact`, padded to the limit; none: not compared
+
+    def judged_by(self, rows: int) -> "Sample":
+        """Return the sample with the first `judged` inputs alone, that many rows at least."""
+        counts = [len(next(iter(feed.values()))) for feed in self.judged]
+        feeds = bisect_left(list(accumulate(counts)), rows) + 1
+        return msgspec.structs.replace(self, judged=self.judged[:feeds])
 
 
 class Wanted(msgspec.Struct, frozen=True):
@@ -72,6 +89,8 @@ def write_encoder(
     )
     if wanted.precision == "fp32" or not sample.seen:
         return report, judged
+    if wanted.precision == "fp16":
+        return _try_fp16(report, judged, sample, path)
     return _try_int8(report, judged, sample, wanted, path)
 
 
@@ -109,13 +128,39 @@ def _try_int8(
             if not reason or (wanted.trust_int8 and int8.finite):
                 _replace(candidate, path)
                 verdict = f"int8 although {reason}: random weights" if reason else "int8 passes"
-                return _kept_int8(report, path, verdict), embeddings
+                return _kept(report, "int8", path, verdict), embeddings
     return report, judged
 
 
-def _kept_int8(report: EncoderReport, path: Path, verdict: str) -> EncoderReport:
+def _try_fp16(
+    report: EncoderReport, judged: FloatArray, sample: Sample, path: Path
+) -> tuple[EncoderReport, FloatArray]:
+    """Replace the file by its fp16 one, where that passes the gate.
+
+    ONNX Runtime runs fp16 on a CPU in fp32, so this sees the rounded weights but not every rounded
+    activation; `export/gpu_check.py` compares on the GPU.
+    """
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        candidate = Path(folder) / "fp16.onnx"
+        halve(path, sample.seen, candidate)
+        embeddings = run_encoder(candidate, sample.judged)
+        fp16 = compare(judged, embeddings)
+        overlap = neighbour_overlap(judged, embeddings) if fp16.finite else 0.0
+        reason = too_rounded(fp16)
+        report = msgspec.structs.replace(
+            report, fp16=fp16, overlap=overlap, verdict=f"fp32: {reason}"
+        )
+        if reason:
+            return report, judged
+        _replace(candidate, path)
+    return _kept(report, "fp16", path, "fp16 passes"), embeddings
+
+
+def _kept(report: EncoderReport, precision: Precision, path: Path, verdict: str) -> EncoderReport:
     megabytes = file_bytes(path) / MEGABYTE
-    return msgspec.structs.replace(report, precision="int8", megabytes=megabytes, verdict=verdict)
+    return msgspec.structs.replace(
+        report, precision=precision, megabytes=megabytes, verdict=verdict
+    )
 
 
 def _replace(candidate: Path, path: Path) -> None:

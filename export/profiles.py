@@ -1,20 +1,30 @@
 """The profiles as a table: which checkpoints, which sizes, and what each can do.
 
-A profile is named by its row, or by its row and another sentence model: `large`, `large-quality`.
+A profile is named by its row, and by the models that are to be others than the row's, in the order
+vision, sound, sentence: `large`, `large-quality`, `base-siglip2-clap`.
 """
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from ensembles.build import MINI
 from ensembles.bundle import Band, Capabilities
-from ensembles.contracts import Dimensions
+from ensembles.contracts import Dimensions, Fit, Padding
 from export import architectures
 from gateway.errors import InvalidRequest
 
-Precision = Literal["auto", "fp32", "int8"]
-PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "int8")
+Precision = Literal["auto", "fp32", "int8", "fp16"]
+PRECISIONS: tuple[Precision, ...] = ("auto", "fp32", "int8", "fp16")
+
+OWN_WEIGHTS = Path(__file__).resolve().parent.parent / "training" / "weights"
+OWN_FILES = {  # of the mini family, which the project trains itself
+    "clip": "clip.safetensors",
+    "audio": "sound.safetensors",
+    "fusion": "fusion.safetensors",
+}
 
 CONFIG = "config.json"
 TOKENIZER = "tokenizer.json"
@@ -38,7 +48,11 @@ class ClipModel(msgspec.Struct, frozen=True, kw_only=True):
     width: int
     image_size_px: int = 224
     tokens: int = 77
-    checkpoint: Checkpoint | None  # None: the mini architecture, not trained
+    family: Literal["clip", "siglip"] = "clip"
+    fit: Fit = "crop"
+    padding: Padding = "bucket"
+    lowercase: bool = False  # trained on texts that its tokenizer's file leaves as they are
+    checkpoint: Checkpoint | None  # None: the mini, whose weights are in OWN_WEIGHTS
 
 
 class SentenceModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,11 +69,13 @@ class SentenceModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SoundModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A sound encoder."""
+    """A sound encoder, and where it has one the encoder of the texts that find sounds."""
 
     title: str
     width: int
-    checkpoint: Checkpoint | None  # None: the mini architecture, not trained
+    family: Literal["wav2vec2", "clap"] = "wav2vec2"
+    text_tokens: int = 0  # longest text of its text encoder; 0: it has none
+    checkpoint: Checkpoint | None  # None: the mini, whose weights are in OWN_WEIGHTS
 
 
 class Profile(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +102,9 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
             image_size_px=self.clip.image_size_px,
             clip_tokens=self.clip.tokens,
             sentence_tokens=self.sentence.tokens,
+            sound_text_tokens=self.audio.text_tokens,
+            clip_padding=self.clip.padding,
+            fit=self.clip.fit,
         )
 
     @property
@@ -94,6 +113,16 @@ class Profile(msgspec.Struct, frozen=True, kw_only=True):
         return {
             name: row.checkpoint for name, row in self.rows.items() if row.checkpoint is not None
         }
+
+    @property
+    def own_weights(self) -> dict[str, Path]:
+        """Where the weights are that the project trained itself, by the model's name."""
+        own = {
+            "clip": self.clip.checkpoint is None,
+            "audio": self.audio.checkpoint is None,
+            "fusion": self.capabilities.fusion_trained,
+        }
+        return {name: OWN_WEIGHTS for name in OWN_FILES if own[name]}
 
     @property
     def rows(self) -> dict[str, ClipModel | SentenceModel | SoundModel]:
@@ -157,7 +186,7 @@ def _clip_checkpoint(hub: str, architecture: dict[str, Any]) -> Checkpoint:
 
 
 CLIP_MINI = ClipModel(
-    title="mini CLIP, not trained",
+    title="mini CLIP",
     width=MINI.vision,
     image_size_px=MINI.image_size_px,
     tokens=MINI.clip_tokens,
@@ -178,8 +207,18 @@ CLIP_H14 = ClipModel(
     width=1024,
     checkpoint=_clip_checkpoint("laion/CLIP-ViT-H-14-laion2B-s32B-b79K", architectures.CLIP_H14),
 )
+SIGLIP2_B16 = ClipModel(
+    title="SigLIP2-B/16",
+    width=768,
+    tokens=64,
+    family="siglip",
+    fit="squash",
+    padding="fixed",
+    lowercase=True,
+    checkpoint=_clip_checkpoint("google/siglip2-base-patch16-224", architectures.SIGLIP2_B16),
+)
 
-SOUND_MINI = SoundModel(title="mini Wav2Vec2, not trained", width=MINI.audio, checkpoint=None)
+SOUND_MINI = SoundModel(title="mini Wav2Vec2", width=MINI.audio, checkpoint=None)
 WAV2VEC2_BASE = SoundModel(
     title="wav2vec2-base",
     width=768,
@@ -190,8 +229,22 @@ WAV2VEC2_LARGE = SoundModel(
     width=1024,
     checkpoint=Checkpoint(hub="facebook/wav2vec2-large", architecture=architectures.WAV2VEC2_LARGE),
 )
+CLAP = SoundModel(
+    title="CLAP",
+    width=512,
+    family="clap",
+    text_tokens=77,  # of the 512 it could take: what it was trained on
+    checkpoint=Checkpoint(
+        hub="laion/clap-htsat-unfused",
+        architecture=architectures.CLAP_HTSAT,
+        files=(CONFIG, TOKENIZER),
+    ),
+)
 
-NOTHING_TRAINED = Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False)
+VISION_MODELS = {"siglip2": SIGLIP2_B16}
+SOUND_MODELS = {"clap": CLAP}
+
+ALL_TRAINED = Capabilities(words_to_pixels=True, words_to_sounds=True, fusion_trained=True)
 WORDS_TO_PIXELS = Capabilities(words_to_pixels=True, words_to_sounds=False, fusion_trained=False)
 
 PROFILES = {
@@ -202,7 +255,7 @@ PROFILES = {
             clip=CLIP_MINI,
             sentence=SENTENCE_MODELS["fast"],
             audio=SOUND_MINI,
-            capabilities=NOTHING_TRAINED,
+            capabilities=ALL_TRAINED,
             summary="tests, demo, offline",
             precision="fp32",  # int8 makes a vector depend on its batch: docs/models.md
         ),
@@ -235,22 +288,54 @@ PROFILES = {
 
 
 def find_profile(name: str) -> Profile:
-    """Return a profile by name, with another sentence model where the name says so.
+    """Return a profile by name, with other models than its row's where the name says so.
 
     Args:
-        name: a row such as `large`, or a row and a sentence model such as `large-quality`.
+        name: a row such as `large`, or a row and models such as `large-quality`,
+            `base-siglip2-clap-balanced`.
 
     Raises:
-        InvalidRequest: there is no such row; the known ones are listed.
+        InvalidRequest: there is no such row or model; the known ones are listed.
     """
-    row, separator, sentence = name.partition("-")
+    row, _, others = name.partition("-")
     if row not in PROFILES:
         raise InvalidRequest(f"there is no profile {row!r}; there are: {', '.join(PROFILES)}")
-    profile = PROFILES[row]
-    if not separator:
-        return profile
-    if sentence not in SENTENCE_MODELS:
+    vision, others = _first_of(VISION_MODELS, others)
+    sound, others = _first_of(SOUND_MODELS, others)
+    sentence, others = _first_of(SENTENCE_MODELS, others)
+    if others or name.endswith("-"):
         raise InvalidRequest(
-            f"there is no sentence model {sentence!r}; there are: {', '.join(SENTENCE_MODELS)}"
+            f"{name!r} names no profile: there is no model {others!r}, or not in its place. After "
+            f"the row come vision: {', '.join(VISION_MODELS)}; sound: {', '.join(SOUND_MODELS)}; "
+            f"sentence: {', '.join(SENTENCE_MODELS)}"
         )
-    return msgspec.structs.replace(profile, name=name, sentence=SENTENCE_MODELS[sentence])
+    return _with_models(PROFILES[row], name, vision, sound, sentence)
+
+
+def _first_of(models: Mapping[str, object], names: str) -> tuple[str, str]:
+    """Return the model that names begin with, or an empty string, and the names after it."""
+    for model in models:
+        if names == model or names.startswith(f"{model}-"):
+            return model, names[len(model) + 1 :]
+    return "", names
+
+
+def _with_models(profile: Profile, name: str, vision: str, sound: str, sentence: str) -> Profile:
+    """Exchange models; an empty name keeps the row's.
+
+    What was trained together is lost with one of its parts: a fusion with any, a space that words
+    and sounds share with the tower of the words.
+    """
+    able = profile.capabilities
+    return msgspec.structs.replace(
+        profile,
+        name=name,
+        clip=VISION_MODELS.get(vision, profile.clip),
+        audio=SOUND_MODELS.get(sound, profile.audio),
+        sentence=SENTENCE_MODELS.get(sentence, profile.sentence),
+        capabilities=Capabilities(
+            words_to_pixels=bool(vision) or able.words_to_pixels,
+            words_to_sounds=bool(sound) or (able.words_to_sounds and not vision),
+            fusion_trained=able.fusion_trained and not (vision or sound or sentence),
+        ),
+    )

@@ -9,7 +9,7 @@ from tokenizers import Tokenizer
 
 from deploy.demo.topics import read_queries, read_topics
 from ensembles.arrays import FloatArray, UInt8Array
-from ensembles.contracts import AUDIO_RATE_HZ, AUDIO_WINDOW_SAMPLES, Tensor, bucket
+from ensembles.contracts import AUDIO_RATE_HZ, AUDIO_WINDOW_SAMPLES, Padding, Tensor, bucket
 
 Feed = dict[str, Any]  # tensor name → array, the inputs of one run
 
@@ -56,9 +56,12 @@ def answered_queries() -> list[tuple[str, str]]:
 class TextSample:
     """Texts as a text encoder reads them."""
 
-    def __init__(self, tokenizer: Tokenizer, prefix: str, limit: int) -> None:
-        """Take the encoder's tokenizer and limit, e.g. `CLIP` and 77 tokens."""
+    def __init__(
+        self, tokenizer: Tokenizer, prefix: str, limit: int, padding: Padding = "bucket"
+    ) -> None:
+        """Take the encoder's tokenizer, limit and padding, e.g. `CLIP` and 77 tokens."""
         self._tokenizer, self._prefix, self._limit = tokenizer, prefix, limit
+        self._fixed = padding == "fixed"
         tokenizer.no_padding()
 
     def sentences(self, texts: Sequence[str]) -> list[Feed]:
@@ -68,7 +71,7 @@ class TextSample:
         return [self._feed(texts[start : start + TEXT_BATCH]) for start in starts]
 
     def lengths(self) -> list[Feed]:
-        """Return single texts of few to LONGEST_TOKENS tokens, not padded."""
+        """Return single texts of few to LONGEST_TOKENS tokens, not padded where that is allowed."""
         text = " ".join(plain_sentences())
         feeds = []
         for length in range(3, min(self._limit, LONGEST_TOKENS) + 1, LENGTH_STEP):
@@ -85,7 +88,8 @@ class TextSample:
 
     def _feed(self, texts: Sequence[str], width: int | None = None) -> Feed:
         rows = self._tokenizer.encode_batch(list(texts))
-        width = width or bucket(max(len(row.ids) for row in rows), self._limit)
+        longest = self._limit if self._fixed else max(len(row.ids) for row in rows)
+        width = bucket(longest, self._limit) if self._fixed or width is None else width
         for row in rows:
             row.pad(width)
         return {

@@ -8,31 +8,62 @@ from torch import nn
 from transformers import (
     AutoConfig,
     AutoModel,
+    ClapModel,
     CLIPModel,
     PreTrainedModel,
+    SiglipModel,
     Wav2Vec2Model,
 )
 
+from export.log_mel import MELS
 from export.modules import Sentence
-from export.profiles import Checkpoint, Profile
+from export.profiles import Checkpoint, ClipModel, Profile, SoundModel
 from gateway.errors import ConfigurationError
-from training.models import SoundEncoder, mini_clip, mini_sound_encoder
+from training.models import Fusion, SoundEncoder, fusion, mini_clip, mini_sound_encoder
+from training.trained import load_clip, load_fusion, load_sound
 
 EAGER = {"attn_implementation": "eager"}  # plain operators, which the ONNX file can hold
 UNREAD = ("pooler.", "masked_spec_embed")  # weights that no embedding depends on
 
 
 def build_clip(profile: Profile, folder: Path | None) -> CLIPModel:
-    """Return both towers; `folder` None: random weights, or the mini architecture's."""
+    """Return both towers; `folder` None: random weights."""
     checkpoint = profile.clip.checkpoint
     if checkpoint is None:
-        return mini_clip(profile.dims, profile.seed)
+        return load_clip(profile.dims, folder) if folder else mini_clip(profile.dims, profile.seed)
     model = cast(CLIPModel, _build(CLIPModel, checkpoint, folder, profile.seed))
     vision = model.config.vision_config
     _check("clip", "projection_dim", model.config.projection_dim, profile.clip.width)
     _check("clip", "vision_config.image_size", vision.image_size, profile.clip.image_size_px)
     tokens = model.config.text_config.max_position_embeddings
     _check("clip", "text_config.max_position_embeddings", tokens, profile.clip.tokens)
+    return model
+
+
+def build_siglip(profile: Profile, folder: Path | None) -> SiglipModel:
+    """Return both towers of a SigLIP of one resolution; `folder` None: random weights."""
+    model = cast(SiglipModel, _build(SiglipModel, _needed(profile.clip), folder, profile.seed))
+    text, vision = model.config.text_config, model.config.vision_config
+    _check("clip", "text_config.projection_size", text.projection_size, profile.clip.width)
+    _check("clip", "vision_config.hidden_size", vision.hidden_size, profile.clip.width)
+    _check("clip", "vision_config.image_size", vision.image_size, profile.clip.image_size_px)
+    tokens = text.max_position_embeddings
+    _check("clip", "text_config.max_position_embeddings", tokens, profile.clip.tokens)
+    return model
+
+
+def build_clap(profile: Profile, folder: Path | None) -> ClapModel:
+    """Return both towers of an unfused CLAP; `folder` None: random weights.
+
+    Raises:
+        ConfigurationError: the checkpoint is broken, of another size, or a fused one, which reads
+            four spectrograms of a sound.
+    """
+    model = cast(ClapModel, _build(ClapModel, _needed(profile.audio), folder, profile.seed))
+    _check("audio", "projection_dim", model.config.projection_dim, profile.audio.width)
+    audio = model.config.audio_config
+    _check("audio", "audio_config.enable_fusion", audio.enable_fusion, False)
+    _check("audio", "audio_config.num_mel_bins", audio.num_mel_bins, MELS)
     return model
 
 
@@ -45,13 +76,20 @@ def build_sentence(profile: Profile, folder: Path | None) -> Sentence:
 
 
 def build_sound(profile: Profile, folder: Path | None) -> SoundEncoder:
-    """Return the sound encoder; `folder` None: random weights, or the mini architecture's."""
+    """Return the sound encoder; `folder` None: random weights."""
     checkpoint = profile.audio.checkpoint
     if checkpoint is None:
+        if folder:
+            return load_sound(profile.dims, folder)
         return mini_sound_encoder(profile.dims, profile.seed + 1)
     model = _build(Wav2Vec2Model, checkpoint, folder, profile.seed)
     _check("audio", "hidden_size", model.config.hidden_size, profile.audio.width)
     return SoundEncoder(model).eval()
+
+
+def build_fusion(profile: Profile, folder: Path | None) -> Fusion:
+    """Return the fusion network; `folder` None: untrained, which is the mean frame embedding."""
+    return load_fusion(profile.dims, folder) if folder else fusion(profile.dims, profile.seed + 2)
 
 
 def check_finite(name: str, model: nn.Module) -> None:
@@ -91,6 +129,12 @@ def _build(kind: Any, checkpoint: Checkpoint, folder: Path | None, seed: int) ->
             f"{missing[0]} among them"
         )
     return cast(PreTrainedModel, loaded.eval())
+
+
+def _needed(row: ClipModel | SoundModel) -> Checkpoint:
+    if row.checkpoint is None:
+        raise ConfigurationError(f"{row.title} needs a checkpoint; its row in the table has none")
+    return row.checkpoint
 
 
 def _check(model: str, key: str, found: int, expected: int) -> None:

@@ -38,11 +38,12 @@ async def text_encoder(
 
     Args:
         address: Triton's gRPC address, HOST:PORT.
-        kind: `sentence` to compare texts with texts, `clip` to compare them with images.
+        kind: `sentence` to compare texts with texts, `clip` with images, `sound_text` with sounds.
         role: what the texts are; only the sentence encoder tells queries and passages apart.
 
     Raises:
         Unavailable: no server answers there, or it serves no bundle.
+        InvalidRequest: the bundle has no text encoder for sounds.
     """
     async with _connect(address) as (triton, bundle):
 
@@ -52,11 +53,23 @@ async def text_encoder(
         async def clip(items: Sequence[Item]) -> FloatArray:
             return await triton.embed_clip_text(_texts(items), timeout_s=CALL_TIMEOUT_S)
 
+        async def sound_text(items: Sequence[Item]) -> FloatArray:
+            return await triton.embed_sound_text(_texts(items), timeout_s=CALL_TIMEOUT_S)
+
         dims = bundle.dims
-        if kind == "sentence":
-            yield Encoder("embed_text", bundle, dims.sentence, MAX_TEXT_BATCH, sentence)
-        else:
-            yield Encoder("embed_clip_text", bundle, dims.vision, MAX_TEXT_BATCH, clip)
+        if kind == "sound_text" and not dims.sound_text_tokens:
+            raise InvalidRequest(
+                "the server's bundle has no text encoder for sounds; serve a profile with CLAP, "
+                "such as base-clap, or ask for sentence or clip"
+            )
+        encoders = {
+            "sentence": Encoder("embed_text", bundle, dims.sentence, MAX_TEXT_BATCH, sentence),
+            "clip": Encoder("embed_clip_text", bundle, dims.vision, MAX_TEXT_BATCH, clip),
+            "sound_text": Encoder(
+                "embed_sound_text", bundle, dims.audio, MAX_TEXT_BATCH, sound_text
+            ),
+        }
+        yield encoders[kind]
 
 
 @asynccontextmanager

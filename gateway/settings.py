@@ -4,7 +4,7 @@ import difflib
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from sqlalchemy.engine import make_url
@@ -29,6 +29,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     data_dir: str = "pixserve-data"
     profile: str = "mini"
     allow_random_weights: bool = False  # serve models that were never trained, for benchmarks
+    target: Literal["cpu", "cuda"] = "cpu"  # what the local stack's Triton runs its models on
     host: str = "127.0.0.1"
     port: Port = 8080
     triton: str = "127.0.0.1:8001"  # gRPC, HOST:PORT

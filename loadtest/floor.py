@@ -11,11 +11,12 @@ import onnxruntime as ort
 from ensembles.arrays import FloatArray
 from ensembles.build import machine_cores
 from ensembles.bundle import Bundle, bundle_folder
-from ensembles.contracts import TextEncoder
+from ensembles.contracts import TEXT_MODELS, TextEncoder
 from ensembles.pbtxt import QUERY_MODELS, thread_budget
 from ensembles.tokens import BucketTokenizer
 
-TOWERS: dict[TextEncoder, str] = {"clip": "clip_text", "sentence": "sentence"}  # their models
+QUERY_ENCODERS: tuple[TextEncoder, ...] = ("clip", "sentence")  # what embed_query runs
+TOWERS = {encoder: TEXT_MODELS[encoder] for encoder in QUERY_ENCODERS}
 
 
 class BareEncoders:

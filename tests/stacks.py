@@ -57,10 +57,10 @@ class LiveStack:
 
 
 @contextmanager
-def running_stack(data_dir: Path, port: int) -> Iterator[LiveStack]:
+def running_stack(data_dir: Path, port: int, *options: str) -> Iterator[LiveStack]:
     """Bring a stack up and take it down again; its logs are in `data_dir`/run/logs."""
     where = ["--data-dir", str(data_dir)]
-    pixserve("up", "--detach", "--port", str(port), *where)
+    pixserve("up", "--detach", "--port", str(port), *where, *options)
     try:
         yield LiveStack(data_dir, f"http://127.0.0.1:{port}")
     finally:

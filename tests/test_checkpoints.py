@@ -17,7 +17,7 @@ from export.checkpoints import Places, find_checkpoint
 from export.profiles import PROFILES
 from export.weights import build_clip, build_sound
 from gateway.errors import ConfigurationError
-from training.models import mini_tokenizer
+from training.tokens import byte_tokenizer
 
 BASE = PROFILES["base"]
 SHALLOW = {"num_hidden_layers": 1}
@@ -35,7 +35,7 @@ def folders(tmp_path_factory) -> dict[str, Path]:
         vision_config=CLIP_B32["vision_config"] | SHALLOW,
     )
     CLIPModel(config).save_pretrained(root / "clip")
-    mini_tokenizer().save(str(root / "clip" / "tokenizer.json"))
+    byte_tokenizer().save(str(root / "clip" / "tokenizer.json"))
     Wav2Vec2Model(Wav2Vec2Config(**SHALLOW)).save_pretrained(root / "audio")
     return {"clip": root / "clip", "audio": root / "audio"}
 

@@ -100,7 +100,7 @@ def fusion_inputs(rng: np.random.Generator) -> list[torch.Tensor]:
     return [torch.tensor(a, dtype=torch.float32) for pair in pairs for a in pair]
 
 
-def test_an_untrained_fusion_is_exactly_the_mean_frame(models_dir):
+def test_an_untrained_fusion_is_exactly_the_mean_frame(random_dir):
     inputs = fusion_inputs(np.random.default_rng(2))
     inputs[1][:, 3:] = 0  # the last two frames are absent
     mean = inputs[0][:, :3].mean(dim=1)
@@ -109,7 +109,7 @@ def test_an_untrained_fusion_is_exactly_the_mean_frame(models_dir):
         tensor.name: value.numpy()
         for tensor, value in zip(models(MINI)["fusion"].inputs, inputs, strict=True)
     }
-    assert session(models_dir, "fusion").run(None, feed)[0] == pytest.approx(expected, abs=1e-6)
+    assert session(random_dir, "fusion").run(None, feed)[0] == pytest.approx(expected, abs=1e-6)
 
 
 def test_doubling_every_share_of_pix_changes_no_vector():
@@ -202,7 +202,12 @@ def test_a_bundle_is_described_by_what_went_into_it(models_dir):
     assert bundle.capabilities == PROFILES["mini"].capabilities
     assert not bundle.random_weights
     assert bundle.sources["sentence"].startswith("sentence-transformers/all-MiniLM-L6-v2 sha256:")
-    assert set(bundle.calibration) == {"visual", "sound", "fused", "speech", "keyword"}
+    assert bundle.sources["clip"].startswith("mini CLIP sha256:")
+    assert bundle.sources["fusion"].startswith("fusion sha256:")
+    legs = {"visual", "sound", "fused", "speech", "keyword"}
+    by_words = {"visual_by_words", "sound_by_words", "fused_by_words"}
+    assert set(bundle.calibration) == legs | by_words
+    assert all(band.low < band.high for band in bundle.calibration.values())
     assert msgspec.json.decode(msgspec.json.encode(bundle), type=type(bundle)) == bundle
 
 
@@ -231,7 +236,9 @@ def test_random_weights_are_marked_and_served_only_when_allowed(random_dir):
     (bundle,) = list_bundles(random_dir, "mini")
     assert bundle.random_weights
     assert bundle.sources["sentence"] == "all-MiniLM-L6-v2: random weights, seed 1"
-    assert bundle.sources["clip tokenizer"].startswith("bytes")
+    assert bundle.sources["clip"] == "mini CLIP: random weights, seed 1"
+    assert bundle.sources["fusion"] == "fusion: random weights, seed 1"
+    assert bundle.sources["clip tokenizer"].startswith("sha256:")
     with pytest.raises(ConfigurationError, match=r"mini-1: random weights.*allow-random-weights"):
         ensure_exported("mini", random_dir, silent)
     assert ensure_exported("mini", random_dir, silent, allow_random_weights=True) == bundle

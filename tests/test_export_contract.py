@@ -10,6 +10,7 @@ from pathlib import Path
 from types import ModuleType
 
 import msgspec
+import onnxruntime
 import pytest
 from google.protobuf import json_format, text_format
 from tritonclient.grpc import model_config_pb2 as pb
@@ -17,7 +18,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 import ensembles
 from ensembles.build import MINI
 from ensembles.contracts import Model, Tensor, models
-from ensembles.pbtxt import model_config, thread_budget
+from ensembles.pbtxt import Target, model_config, thread_budget
 from export.modules import ClipText
 from export.onnx import export_onnx
 from training.models import mini_clip
@@ -54,8 +55,8 @@ def repository(tmp_path_factory) -> Path:
     return folder
 
 
-def load(backend, repository: Path, contract: Model) -> None:
-    text = model_config(contract, "cpu", (1,), thread_budget(2))
+def load(backend, repository: Path, contract: Model, target: Target = "cpu") -> None:
+    text = model_config(contract, target, (1,), thread_budget(2), MINI)
     config = text_format.Parse(text, pb.ModelConfig())
     for parameter in config.parameters:
         if parameter == "nice":
@@ -76,6 +77,17 @@ def with_tensors(inputs: tuple[Tensor, ...] = (), outputs: tuple[Tensor, ...] = 
 
 def test_a_file_that_fits_its_contract_is_loaded(backend, repository):
     load(backend, repository, CONTRACT)
+
+
+@pytest.mark.skipif(
+    "CUDAExecutionProvider" in onnxruntime.get_available_providers(), reason="it has CUDA"
+)
+@pytest.mark.filterwarnings("ignore:Specified provider 'CUDAExecutionProvider'")
+def test_a_provider_that_cannot_be_had_is_refused_instead_of_the_cpu_in_its_place(
+    backend, repository
+):
+    with pytest.raises(TritonModelException, match="CPUExecutionProvider, but the config asks"):
+        load(backend, repository, CONTRACT, "cuda")
 
 
 IDS, MASK = CONTRACT.inputs

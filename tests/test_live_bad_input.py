@@ -102,6 +102,11 @@ SIZES = {
     "a text of 100 kB": (texts([b"x" * 100_000]), "TEXT has 100000 bytes; at most 8192"),
     "one of 100 kB among 64": (texts([b"x"] * 63 + [b"y" * 100_000]), "TEXT has 100000 bytes"),
     "17 images": (images([17, len(PNG)], PNG * 17), "batch-size must be <= 16"),
+    "31 s of sound": (
+        audio("FP32", [1, 31 * 16_000], bytes(4 * 31 * 16_000)),
+        "AUDIO has 496000 values a row; at most 480000",
+    ),
+    "tokens over the limit": (ids(*[5] * 512, mask=512), "SENTENCE_IDS has 512 values a row"),
     "an image over the limit": (
         images([1, MAX_IMAGE_BYTES + 1], bytes(MAX_IMAGE_BYTES + 1)),
         f"at most {MAX_IMAGE_BYTES}",

@@ -10,6 +10,7 @@ from ensembles.build import CHECKED_IN_CORES, MINI, SOURCE, checked_in_configs, 
 from ensembles.contracts import Model, models
 from ensembles.graphs import ensembles
 from ensembles.pbtxt import TARGETS, thread_budget
+from ensembles.shapes import GRAPH_BATCHES, engine_profiles
 
 MODELS = models(MINI)
 GRAPHS = ensembles(MODELS, MINI)
@@ -99,6 +100,56 @@ def test_texts_of_different_buckets_may_share_an_execution():
         if any(tensor.allow_ragged_batch for tensor in parsed(name, target).input)
     }
     assert ragged == {(n, t) for n in ("clip_text", "sentence") for t in ("cpu", "cuda")}
+
+
+ENCODERS = [name for name, model in MODELS.items() if model.runtime == "encoder"]
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("name", ENCODERS)
+def test_an_encoder_runs_a_querys_shapes_before_it_is_ready(name, target):
+    config = parsed(name, target)
+    batches = {request.batch_size for request in config.model_warmup}
+    assert batches == ({1} if target == "cpu" else {1, 16, 64})
+    for request in config.model_warmup:
+        assert set(request.inputs) == {tensor.name for tensor in config.input}
+        for tensor in config.input:
+            given = request.inputs[tensor.name]
+            assert given.data_type == tensor.data_type
+            assert given.zero_data  # random bits may be NaN, or ids that no table has
+            assert all(a in (-1, b) for a, b in zip(tensor.dims, given.dims, strict=True))
+            assert -1 not in given.dims
+
+
+def test_every_bucket_that_a_query_hits_is_warm():
+    for name, prefix in (("clip_text", "CLIP"), ("sentence", "SENTENCE")):
+        for target in TARGETS:
+            requests = parsed(name, target).model_warmup
+            single = [request for request in requests if request.batch_size == 1]
+            assert {request.inputs[f"{prefix}_IDS"].dims[0] for request in single} == {8, 16, 32}
+
+
+@pytest.mark.parametrize("name", ENCODERS)
+def test_triton_may_use_every_profile_of_an_engine(name):
+    (group,) = parsed(name, "gpu").instance_group
+    count = len(engine_profiles(MODELS[name], MINI))
+    assert list(group.profile) == [str(index) for index in range(count)]
+
+
+def test_graphs_are_captured_for_small_batches_of_short_texts_alone():
+    captured = {name for name in MODELS if parsed(name, "gpu").optimization.cuda.graphs}
+    assert captured == {"clip_text", "sentence"}
+    specs = parsed("clip_text", "gpu").optimization.cuda.graph_spec
+    shapes = {(spec.batch_size, spec.input["CLIP_IDS"].dim[0]) for spec in specs}
+    assert shapes == {(batch, width) for batch in GRAPH_BATCHES for width in (8, 16, 32)}
+
+
+def test_dalis_backend_gets_a_chunk_as_a_batch_of_one_and_gives_its_frames_as_the_batch():
+    config = parsed("decode_video", "gpu")
+    assert [list(tensor.reshape.shape) for tensor in config.input] == [[1, -1], [1, -1]]
+    assert config.parameters["split_along_outer_axis"].string_value == "PIXELS"
+    for name, target in (("decode_images", "gpu"), ("decode_video", "cpu")):
+        assert not any(tensor.HasField("reshape") for tensor in parsed(name, target).input)
 
 
 def test_configs_are_the_same_each_time_they_are_compiled():

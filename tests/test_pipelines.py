@@ -9,7 +9,15 @@ from transformers import Wav2Vec2FeatureExtractor
 from ensembles.build import MINI
 from ensembles.contracts import AUDIO_RATE_HZ, models
 from ensembles.pipelines import FrameFitter
-from export.modules import CLIP_MEAN, CLIP_STD, ClipVision, Sound
+from export.modules import (
+    CLIP_MEAN,
+    CLIP_STD,
+    SIGLIP_MEAN,
+    SIGLIP_STD,
+    ClipVision,
+    Normalise,
+    Sound,
+)
 from export.onnx import export_onnx
 from export.samples import sounds
 from training.models import mini_clip
@@ -64,6 +72,17 @@ def processor():
 
 
 @pytest.fixture(scope="module")
+def squasher():
+    """SigLIP 2's, as google/siglip2-base-patch16-224 is configured."""
+    pytest.importorskip("PIL", reason="transformers' own image processor needs Pillow")
+    from transformers import SiglipImageProcessorPil
+
+    return SiglipImageProcessorPil(
+        size={"height": MINI.image_size_px, "width": MINI.image_size_px}, resample=2
+    )
+
+
+@pytest.fixture(scope="module")
 def vision(tmp_path_factory):
     path = tmp_path_factory.mktemp("vision") / "model.onnx"
     module = ClipVision(mini_clip(MINI, seed=1)).eval()
@@ -71,10 +90,14 @@ def vision(tmp_path_factory):
     return ort.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.parametrize(("how", "own_processor"), [("crop", "processor"), ("squash", "squasher")])
 @pytest.mark.parametrize("kind", [photograph, rendered])
-def test_frames_are_fitted_as_the_checkpoints_own_processor_does(kind, processor, vision):
+def test_frames_are_fitted_as_the_checkpoints_own_processor_does(
+    kind, how, own_processor, vision, request
+):
     images = [kind(height, width, seed) for seed, (height, width) in enumerate(SIZES)]
-    fitted = FrameFitter(MINI.image_size_px)(images)
+    fitted = FrameFitter(MINI.image_size_px, how)(images)
+    processor = request.getfixturevalue(own_processor)
     own = processor(images, do_rescale=False, do_normalize=False, return_tensors="np")
     reference = own["pixel_values"].astype(np.uint8)
     differences = np.abs(fitted.astype(int) - reference.astype(int)).mean(axis=(1, 2, 3))
@@ -93,15 +116,25 @@ def test_another_crop_would_be_seen_by_this_test(processor):
     assert own["pixel_values"].shape == fitted.shape
 
 
-def test_pixels_are_normalised_inside_the_graph_as_the_processor_does(processor):
+def test_a_squashed_picture_is_another_than_a_cut_one():
+    images = [photograph(360, 640, seed=1)]
+    cut, squashed = (FrameFitter(MINI.image_size_px, how)(images) for how in ("crop", "squash"))
+    assert np.abs(cut.astype(int) - squashed.astype(int)).mean() > 5 * MEAN_LEVELS
+
+
+@pytest.mark.parametrize(
+    ("own_processor", "constants"),
+    [("processor", (CLIP_MEAN, CLIP_STD)), ("squasher", (SIGLIP_MEAN, SIGLIP_STD))],
+)
+def test_pixels_are_normalised_inside_the_graph_as_the_processor_does(
+    own_processor, constants, request
+):
+    processor = request.getfixturevalue(own_processor)
     pixels = photograph(96, 96, seed=3)
     expected = processor([pixels], return_tensors="np")["pixel_values"]
-    module = ClipVision(mini_clip(MINI, seed=1))
     chw = torch.from_numpy(pixels.transpose(2, 0, 1)[None].copy())
-    normalised = (chw.to(torch.float32) - module.mean) / module.std
-    assert normalised.numpy() == pytest.approx(expected, abs=1e-5)
-    assert tuple(processor.image_mean) == CLIP_MEAN
-    assert tuple(processor.image_std) == CLIP_STD
+    assert Normalise(*constants)(chw).numpy() == pytest.approx(expected, abs=1e-5)
+    assert (tuple(processor.image_mean), tuple(processor.image_std)) == constants
 
 
 def test_sound_is_normalised_inside_the_graph_as_the_feature_extractor_does():

@@ -8,7 +8,7 @@ import pytest
 from tokenizers import Tokenizer, models, pre_tokenizers
 
 from ensembles.contracts import TextEncoder
-from ensembles.tokens import SETTINGS, BucketTokenizer
+from ensembles.tokens import SETTINGS, BucketTokenizer, text_encoders
 
 WORDS = {"[UNK]": 0, "query": 1, "passage": 2, "bread": 3, "is": 4, "baked": 5}
 
@@ -64,3 +64,17 @@ def test_a_text_without_a_word_still_has_a_row(folder: Path) -> None:
 def test_texts_without_as_many_roles_are_refused(folder: Path) -> None:
     with pytest.raises(ValueError, match="shorter"):
         BucketTokenizer(folder, "clip").encode(["bread", "is"], ["query"])
+
+
+def test_an_encoder_that_reads_its_padding_always_gets_all_of_it(folder: Path) -> None:
+    settings = json.loads((folder / SETTINGS).read_text()) | {"clip_padding": "fixed"}
+    (folder / SETTINGS).write_text(json.dumps(settings))
+    feed = BucketTokenizer(folder, "clip").encode(["bread"], ["query"])
+    assert feed["CLIP_IDS"].tolist() == [[3] + [0] * 19]
+    assert feed["CLIP_MASK"].sum() == 1
+
+
+def test_a_bundle_has_the_text_encoders_whose_tokenizers_it_brings(folder: Path) -> None:
+    assert set(text_encoders(folder)) == {"clip", "sentence"}
+    (folder / "clip.json").rename(folder / "sound_text.json")
+    assert set(text_encoders(folder)) == {"sound_text", "sentence"}

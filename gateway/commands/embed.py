@@ -45,6 +45,7 @@ class TextEncoder(StrEnum):
 
     sentence = "sentence"
     clip = "clip"
+    sound_text = "sound_text"
 
 
 def register(app: typer.Typer) -> None:
@@ -59,7 +60,10 @@ def embed(
         Role, typer.Option(help="What the texts are, for the sentence encoder.")
     ] = Role.passage,
     encoder: Annotated[
-        TextEncoder, typer.Option(help="sentence: to find texts. clip: to find images.")
+        TextEncoder,
+        typer.Option(
+            help="sentence: to find texts. clip: images. sound_text: sounds, with a CLAP profile."
+        ),
     ] = TextEncoder.sentence,
     triton: Annotated[
         str, typer.Option(help="HOST:PORT (gRPC). Default: that of the running stack.")
@@ -81,7 +85,7 @@ def embed(
     limits = Limits(in_flight=in_flight, batch=batch)
     with _terminable(), _progress(source) as progress:
         if source.is_dir():
-            if encoder is TextEncoder.clip:
+            if encoder is not TextEncoder.sentence:
                 raise InvalidRequest("--encoder is for texts; images have one encoder")
             job = embed_images(
                 source, out, address, profile=profile, limits=limits, progress=progress

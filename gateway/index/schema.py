@@ -1,6 +1,7 @@
 """Milvus' collections: what an engine can do, and the schema and index of each leg. Pure."""
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,6 +44,8 @@ ANALYZER = {
     ],
 }
 
+OURS = re.compile(r"(visual|speech|sound|fused|keyword)_[A-Za-z0-9_.-]+_[0-9]+")  # collections
+
 Message = Any  # generated protobuf classes carry no types
 
 
@@ -77,8 +80,23 @@ def engine(version: str | None) -> Engine:
 
 
 def collection_name(bundle: Bundle, leg: LegName) -> str:
-    """Return the collection of a leg, e.g. `speech_mini_1`."""
-    return f"{leg}_{bundle.profile}_{bundle.version}"
+    """Return the collection of a leg, e.g. `speech_mini_1`; Milvus takes no hyphens."""
+    return f"{leg}_{bundle.profile.replace('-', '_')}_{bundle.version}"
+
+
+def is_ours(name: str) -> bool:
+    """Say whether a collection is a leg of some bundle of ours."""
+    return OURS.fullmatch(name) is not None
+
+
+def show_collections() -> Message:
+    """Return the request for the names of all collections."""
+    return milvus_pb2.ShowCollectionsRequest()
+
+
+def drop_collection(name: str) -> Message:
+    """Return the request that removes a collection with all its rows."""
+    return milvus_pb2.DropCollectionRequest(collection_name=name)
 
 
 def dimension(bundle: Bundle, leg: LegName) -> int:

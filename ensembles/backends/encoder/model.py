@@ -7,6 +7,7 @@ concatenated, run in slices of at most `run_batch` rows, and handed back request
 
 import json
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -26,7 +27,8 @@ class TritonPythonModel:
         """Load the ONNX file and check it against the config.
 
         Parameters of the config: `providers` (ONNX Runtime's, comma-separated), `threads`
-        (intra-op; 0 leaves the choice to ONNX Runtime), `run_batch` (rows), `nice`.
+        (intra-op; 0 leaves the choice to ONNX Runtime), `run_batch` (rows), `nice`, `longest` (of
+        a variable axis).
 
         Raises:
             TritonModelException: the file does not fit the contract; both sides are named.
@@ -35,6 +37,7 @@ class TritonPythonModel:
         parameters = {k: v["string_value"] for k, v in config.get("parameters", {}).items()}
         os.nice(int(parameters.get("nice", 0)))
         self._run_batch = int(parameters["run_batch"])
+        self._longest = int(parameters.get("longest", sys.maxsize))
         self._inputs = [tensor["name"] for tensor in config["input"]]
         self._outputs = [tensor["name"] for tensor in config["output"]]
         folder = Path(args["model_repository"]) / args["model_version"]
@@ -54,6 +57,10 @@ class TritonPythonModel:
         return [responses[index] for index in range(len(requests))]
 
     def _answer(self, feeds: Sequence[Sequence[Any]]) -> list[Any]:
+        if (length := feeds[0][0].shape[-1]) > self._longest:
+            name = self._inputs[0]
+            message = f"{name} has {length} values a row; at most {self._longest} are taken"
+            return [refusal(message, pb_utils.TritonError.INVALID_ARG) for _ in feeds]
         offsets = np.cumsum([0, *(len(feed[0]) for feed in feeds)])
         columns = [join(rows) for rows in zip(*feeds, strict=True)]
         try:
@@ -101,22 +108,36 @@ def join(parts: Sequence[Any]) -> Any:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
-def refusal(message: str) -> Any:
-    """Return the response that carries an error."""
-    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message))
+def refusal(message: str, *code: int) -> Any:
+    """Return the response that carries an error, INTERNAL where no code is given."""
+    return pb_utils.InferenceResponse(output_tensors=[], error=pb_utils.TritonError(message, *code))
 
 
 def open_session(path: Path, parameters: Mapping[str, str]) -> ort.InferenceSession:
-    """Open an ONNX file with the config's providers and threads, without spinning threads."""
+    """Open an ONNX file with the config's providers and threads, without spinning threads.
+
+    Raises:
+        TritonModelException: the file is broken, or its first provider cannot be had here; ONNX
+            Runtime by itself would fall back to the next one without a word.
+    """
     options = ort.SessionOptions()
     options.intra_op_num_threads = int(parameters.get("threads", 0))
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
+    providers = parameters["providers"].split(",")
+    if "CUDAExecutionProvider" in providers:
+        ort.preload_dlls()
     try:
-        return ort.InferenceSession(path, options, providers=parameters["providers"].split(","))
+        session = ort.InferenceSession(path, options, providers=providers)
     except Exception as error:
         raise pb_utils.TritonModelException(f"{path} cannot be loaded: {error}") from error
+    if session.get_providers()[0] != providers[0]:
+        raise pb_utils.TritonModelException(
+            f"{path} would run on {session.get_providers()[0]}, but the config asks for "
+            f"{providers[0]}: install the libraries of that one, or serve the target cpu"
+        )
+    return session
 
 
 def check_contract(session: ort.InferenceSession, config: Mapping[str, Any]) -> None:

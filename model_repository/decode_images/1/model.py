@@ -1,6 +1,6 @@
 """Triton model `decode_images`: encoded images to pixels.
 
-The images are decoded in the sandbox, DALI resizes and crops.
+The images are decoded in the sandbox, DALI fits them.
 """
 
 from collections.abc import Mapping, Sequence
@@ -8,7 +8,7 @@ from typing import Any
 
 from ensembles.contracts import MAX_IMAGE_BYTES
 from ensembles.pipelines import FrameFitter
-from ensembles.serving import answer_each, output_axes, read
+from ensembles.serving import answer_each, output_axes, parameter, read
 from gateway.errors import InvalidRequest
 from ingest.decode import decode_image
 from ingest.sandbox import SANDBOX
@@ -21,7 +21,7 @@ class TritonPythonModel:
         """Build the DALI pipeline and start the sandbox."""
         SANDBOX.enforced()
         self._size_px = output_axes(args, "PIXELS")[-1]
-        self._fit = FrameFitter(self._size_px)
+        self._fit = FrameFitter(self._size_px, parameter(args, "fit", "crop"))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request; one image that cannot be decoded refuses its request."""

@@ -1,13 +1,13 @@
 """Triton model `decode_video`: a chunk to the pixels of its frames.
 
-PyAV decodes in the sandbox, DALI resizes and crops.
+PyAV decodes in the sandbox, DALI fits them.
 """
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from ensembles.pipelines import FrameFitter
-from ensembles.serving import answer_each, lower_priority, output_axes, read
+from ensembles.serving import answer_each, lower_priority, output_axes, parameter, read
 from ingest.decode import decode_frames
 from ingest.sandbox import SANDBOX
 
@@ -20,7 +20,7 @@ class TritonPythonModel:
         lower_priority(args)
         SANDBOX.enforced()
         self._size_px = output_axes(args, "PIXELS")[-1]
-        self._fit = FrameFitter(self._size_px)
+        self._fit = FrameFitter(self._size_px, parameter(args, "fit", "crop"))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request."""
