@@ -1,16 +1,22 @@
 # make demo    set up, render the demo videos, ingest them, search them      (ONCE=1: stop afterwards)
 # make test    set up, lint, check the types, run every test
 # make bench   measure; the demo's data must be there (make demo ONCE=1)
+# make slo     boot a stack, load 20,000 segments, run the scenario slo-search, write its report
+# make train   train the mini family again, into .trained (SEED=1): docs/model-card.md
 # Needs Python 3.11 or 3.12 with its shared library, and make. Nothing is installed outside .venv.
 
 PYTHON ?= $(firstword $(foreach v,3.11 3.12,$(shell command -v python$(v) 2>/dev/null)) python3)
 PORT ?= 8080
 DATA ?= .demo
+SEED ?= 1
+WEIGHTS ?= .trained
+SLO_DATA ?= .slo
+SCENARIO ?= slo-search
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types bench setup configs clean
+.PHONY: demo test lint types bench slo setup train configs clean
 
 setup: $(STAMP)
 
@@ -39,8 +45,17 @@ types: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/pixserve bench all --data-dir $(DATA)
 
+slo: $(STAMP)
+	$(BIN)/pixserve up --detach --data-dir $(SLO_DATA) --port $(PORT)
+	@$(BIN)/pixserve loadtest load-corpus --data-dir $(SLO_DATA) --segments 20000 && \
+		$(BIN)/pixserve loadtest run $(SCENARIO) --data-dir $(SLO_DATA); code=$$?; \
+		$(BIN)/pixserve down --data-dir $(SLO_DATA); exit $$code
+
+train: $(STAMP)
+	$(BIN)/python -m training.train --seed $(SEED) --out $(WEIGHTS)
+
 configs: $(STAMP)
 	$(BIN)/python -m ensembles.build
 
 clean:
-	rm -rf $(VENV) $(DATA) build *.egg-info
+	rm -rf $(VENV) $(DATA) $(SLO_DATA) build *.egg-info

@@ -45,7 +45,7 @@ CHANNEL_OPTIONS = (
 
 @dataclass(frozen=True)
 class QueryEmbeddings:
-    """Both embeddings of one text."""
+    """The embeddings of one text that every bundle has."""
 
     clip: FloatArray  # (vision,)
     sentence: FloatArray  # (sentence,)
@@ -70,9 +70,14 @@ class Triton:
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
 
     async def embed_query(self, text: str, *, timeout_s: float) -> QueryEmbeddings:
-        """Embed one query for both text towers."""
+        """Embed one query for CLIP's text tower and for the sentence encoder.
+
+        Triton leaves out an ensemble's steps whose outputs are not asked for, so a bundle's text
+        encoder for sounds does not run here: `embed_sound_text` does it, and delays nobody else.
+        """
         inputs = text_inputs([text], "query")
-        outputs = await self._infer("embed_query", inputs, timeout_s)
+        wanted = ("CLIP_EMBEDDING", "SENTENCE_EMBEDDING")
+        outputs = await self._infer("embed_query", inputs, timeout_s, wanted)
         return QueryEmbeddings(
             clip=outputs["CLIP_EMBEDDING"][0], sentence=outputs["SENTENCE_EMBEDDING"][0]
         )
@@ -86,6 +91,14 @@ class Triton:
         """Embed 1 … MAX_TEXT_BATCH texts with CLIP's text tower: (n, vision)."""
         outputs = await self._infer("embed_clip_text", text_inputs(texts, "query"), timeout_s)
         return outputs["CLIP_EMBEDDING"]
+
+    async def embed_sound_text(self, texts: Sequence[str], *, timeout_s: float) -> FloatArray:
+        """Embed 1 … MAX_TEXT_BATCH texts into the space of the sounds: (n, audio).
+
+        Only bundles whose sounds have a text encoder of their own serve this.
+        """
+        outputs = await self._infer("embed_sound_text", text_inputs(texts, "query"), timeout_s)
+        return outputs["SOUND_TEXT_EMBEDDING"]
 
     async def embed_images(self, images: Sequence[bytes], *, timeout_s: float) -> FloatArray:
         """Embed 1 … MAX_IMAGE_BATCH JPEG, PNG or WebP images: (n, vision)."""
@@ -165,9 +178,16 @@ class Triton:
         return ensemble + bundle_suffix(self._bundle.version)
 
     async def _infer(
-        self, ensemble: str, inputs: Mapping[str, Array], timeout_s: float
+        self,
+        ensemble: str,
+        inputs: Mapping[str, Array],
+        timeout_s: float,
+        outputs: Sequence[str] = (),
     ) -> dict[str, FloatArray]:
+        """Call an ensemble; without `outputs` it returns all that it has."""
         request = build_request(self._contracts[ensemble], inputs)
+        for name in outputs:
+            request.outputs.add(name=name)
         request.model_name = self._name(ensemble)
         return await self._call(request, timeout_s)
 
@@ -214,6 +234,7 @@ async def served_bundle(address: str, *, timeout_s: float) -> Bundle:
         image_size_px=vision.inputs[0].shape[-1],
         clip_tokens=TOKEN_BUCKETS[-1],
         sentence_tokens=TOKEN_BUCKETS[-1],
+        sound_text_tokens=TOKEN_BUCKETS[-1] if "SOUND_TEXT_EMBEDDING" in widths else 0,
     )
     unknown = Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False)
     return Bundle(UNKNOWN_PROFILE, int(query.versions[-1]), dims, unknown, calibration={})

@@ -58,6 +58,10 @@ class FakeTriton:
         await self._answer("embed_clip_text", timeout_s)
         return np.stack([meaning(text, self._dims.vision) for text in texts])
 
+    async def embed_sound_text(self, texts: Sequence[str], *, timeout_s: float) -> FloatArray:
+        await self._answer("embed_sound_text", timeout_s)
+        return np.stack([meaning(text, self._dims.audio) for text in texts])
+
     async def embed_images(self, images: Sequence[bytes], *, timeout_s: float) -> FloatArray:
         await self._answer("embed_images", timeout_s)
         return np.stack([looks(image, self._dims.vision) for image in images])

@@ -11,6 +11,7 @@ import pytest
 from ensembles.bundle import Bundle, Capabilities
 from gateway.doors import Doors
 from gateway.errors import (
+    ConfigurationError,
     DeadlineExceeded,
     InvalidRequest,
     MediaRefused,
@@ -19,6 +20,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.index.milvus import Milvus
+from gateway.index.rows import IndexRow
 from gateway.index.schema import Engine
 from gateway.schemas import LegWeights
 from gateway.search.legs import Found, plan_legs, run_legs
@@ -26,12 +28,13 @@ from gateway.search.query import Query
 from gateway.triton import Triton
 from tests.conftest import free_port
 from tests.corpora import add_video, opened_doors, picture
-from tests.fake_triton import FakeTriton, check_query_embeddings
+from tests.fake_triton import FakeTriton, check_query_embeddings, meaning
 from tests.media import image_bytes, wav_bytes
 
 WORDS = Query("baking a loaf", b"", b"", 1.0)
 MINI = Capabilities(words_to_pixels=False, words_to_sounds=False, fusion_trained=False)
 FULL = Capabilities(words_to_pixels=True, words_to_sounds=False, fusion_trained=True)
+HEARS = Capabilities(words_to_pixels=False, words_to_sounds=True, fusion_trained=False)
 
 
 @pytest.fixture
@@ -76,6 +79,16 @@ def test_an_image_searches_by_its_looks_even_beside_words() -> None:
 
 def test_a_sound_searches_by_its_sound() -> None:
     assert plan_legs(Query("", b"", b"sound", 1.0), FULL) == {"sound": "sound"}
+
+
+def test_words_search_sounds_where_they_share_a_space() -> None:
+    assert plan_legs(WORDS, HEARS)["sound"] == "clip"
+    assert plan_legs(WORDS, HEARS, LegWeights(sound=1.0)) == {"sound": "clip"}
+
+
+def test_a_sound_searches_by_its_sound_even_beside_words() -> None:
+    both = plan_legs(replace(WORDS, audio=b"sound"), HEARS)
+    assert (both["sound"], both["speech"]) == ("sound", "sentence")
 
 
 def test_a_leg_without_weight_is_not_run() -> None:
@@ -130,6 +143,53 @@ async def test_an_image_is_found_by_its_looks(doors: Doors) -> None:
 async def test_a_sound_is_decoded_and_searched(doors: Doors) -> None:
     found = await run(doors, Query("", b"", wav_bytes(), 5.0), timeout_s=20)
     assert found.candidates == {"sound": ()}
+
+
+async def test_words_find_sounds_by_one_embedding(doors: Doors, bundle: Bundle) -> None:
+    dims = msgspec.structs.replace(bundle.dims, audio=bundle.dims.vision)
+    shared = msgspec.structs.replace(bundle, version=1_000_000, capabilities=HEARS, dims=dims)
+    row = IndexRow(
+        segment_id="whistle-000000000",
+        video_id="whistle",
+        creator_id="anna",
+        title="",
+        category=None,
+        language=None,
+        tags=(),
+        duration_s=5.0,
+        text="",
+        sound=meaning("a rising whistle", dims.vision),
+    )
+    able = with_triton(replace(doors, bundle=shared))
+    await able.milvus.ensure_collections(shared, timeout_s=10)
+    await able.milvus.write(shared, [row], timeout_s=10)
+    found = await run(able, replace(WORDS, text="a rising whistle"))
+    best = found.candidates["sound"][0]
+    assert (best.segment_id, best.raw) == ("whistle-000000000", pytest.approx(1, abs=1e-4))
+    assert calls(able) == ["embed_query"]  # both vectors in one call
+
+
+async def test_words_find_sounds_by_an_encoder_of_their_own_where_there_is_one(
+    doors: Doors,
+) -> None:
+    heard = Capabilities(words_to_pixels=True, words_to_sounds=True, fusion_trained=False)
+    plan = plan_legs(WORDS, heard, sound_text=True)
+    assert (plan["sound"], plan["visual"]) == ("sound_text", "clip")
+    bundle = msgspec.structs.replace(doors.bundle, capabilities=heard)
+    able = with_triton(replace(doors, bundle=bundle))
+    query = replace(WORDS, text="the sound of a kitten")
+    found = await run_legs(plan, query, able, "", k=10, timeout_s=5)
+    assert found.degraded == ()
+    assert sorted(calls(able)) == ["embed_query", "embed_sound_text"]
+    await run_legs(plan, query, able, "", k=10, timeout_s=5)
+    assert len(calls(able)) == 2  # both are remembered
+
+
+async def test_a_bundle_whose_sounds_have_another_size_is_refused(doors: Doors) -> None:
+    dims = msgspec.structs.replace(doors.bundle.dims, audio=doors.bundle.dims.vision + 1)
+    broken = msgspec.structs.replace(doors.bundle, capabilities=HEARS, dims=dims)
+    with pytest.raises(ConfigurationError, match="export it again"):
+        await run(replace(doors, bundle=broken))
 
 
 async def test_a_sound_that_is_none_is_refused(doors: Doors) -> None:

@@ -21,6 +21,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
+from deploy.demo.corpus import corpus_video
 from deploy.demo.render import DemoVideo, render_all
 from deploy.demo.show import show_examples
 from deploy.spec import last_line
@@ -76,7 +77,7 @@ def render_videos(folder: Path) -> tuple[DemoVideo, ...]:
         def report(name: str, done: int, total: int) -> None:
             bar.update(task, completed=done, total=total, description=f"rendered {name}")
 
-        videos = render_all(folder, report)
+        videos = (*render_all(folder, report), corpus_video(folder / "corpus"))
     seconds = sum(video.duration_s for video in videos)
     told = f"[green]✓[/] {len(videos)} videos, {seconds:.0f} s in all, in {folder}"
     console.print(told, soft_wrap=True)

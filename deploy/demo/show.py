@@ -11,10 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from deploy.demo.corpus import QUERIES
 from deploy.demo.render import DemoVideo
 from deploy.demo.topics import ImageQuery, PixQuery, TextQuery, read_queries
 from gateway.client import Client
-from gateway.schemas import Hit, SearchReply, SearchRequest
+from gateway.errors import InvalidRequest
+from gateway.schemas import Hit, LegWeights, SearchReply, SearchRequest
 
 SHOWN = 10  # paraphrases in the table, of different videos; all of them are counted
 FIRST_MOMENTS = 3  # the right moment counts when it is among this many
@@ -93,6 +95,7 @@ def show_examples(
     _tell_counts(console, paraphrases)
     keywords = [judge(client, query, ids[query.video]) for query in queries.keyword]
     _show_texts(console, "Rare words of the transcripts", keywords)
+    _show_made_up(console, client, ids)
     console.print(_image_table(client, queries.image, videos, ids))
     console.print(_pix_table(client, queries.pix, videos, ids))
     console.print(
@@ -100,6 +103,25 @@ def show_examples(
         "to 1 and β is 0.2: PIX lifts a hit by a fifth at most.",
         style="dim",
     )
+
+
+def _show_made_up(console: Console, client: Client, ids: Mapping[str, str]) -> None:
+    """Ask for pictures and sounds in words, where the models can compare them."""
+    if not _compares_pixels(client):
+        console.print(
+            "\nThese models compare no words with pixels: pictures are found by pictures."
+        )
+        return
+    verdicts = [judge(client, query, ids[query.video]) for query in QUERIES]
+    _show_texts(console, "Pictures and sounds in words: nothing is said there", verdicts)
+
+
+def _compares_pixels(client: Client) -> bool:
+    try:
+        client.search(SearchRequest(query=QUERIES[0].text, weights=LegWeights(visual=1.0), limit=1))
+    except InvalidRequest:  # no leg with a weight can answer words
+        return False
+    return True
 
 
 def _show_texts(console: Console, title: str, verdicts: Sequence[Verdict]) -> None:

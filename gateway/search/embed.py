@@ -13,7 +13,7 @@ from gateway.doors import Doors
 from gateway.search.query import Query
 from ingest.decode import decode_sound
 
-Source = Literal["sentence", "clip", "image", "sound"]  # what a vector is made by
+Source = Literal["sentence", "clip", "sound_text", "image", "sound"]  # what a vector is made by
 Vectors: TypeAlias = dict[Source, FloatArray]
 
 WORDS: tuple[Source, ...] = ("sentence", "clip")
@@ -38,6 +38,9 @@ class QueryVectors:
         if words:
             task = self._task(_embed_words(query.text, words, doors, timeout_s))
             self._tasks |= dict.fromkeys(words, task)
+        if "sound_text" in sources:
+            sound_text = _embed_words(query.text, ["sound_text"], doors, timeout_s)
+            self._tasks["sound_text"] = self._task(sound_text)
         if "image" in sources:
             self._tasks["image"] = self._task(_embed_image(query.image, doors, timeout_s))
         if "sound" in sources:
@@ -81,6 +84,9 @@ async def _embed_words(
 async def _ask_triton(
     text: str, sources: Collection[Source], doors: Doors, timeout_s: float
 ) -> Vectors:
+    if "sound_text" in sources:  # an encoder of its own, asked beside the others
+        rows = await doors.triton.embed_sound_text([text], timeout_s=timeout_s)  # (1, audio)
+        return {"sound_text": rows[0]}
     if len(sources) == len(WORDS):
         both = await doors.triton.embed_query(text, timeout_s=timeout_s)
         return {"sentence": both.sentence, "clip": both.clip}

@@ -10,9 +10,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from ensembles.bundle import Capabilities
+from ensembles.bundle import Bundle, Capabilities
 from gateway.doors import Doors
 from gateway.errors import (
+    ConfigurationError,
     DeadlineExceeded,
     InvalidRequest,
     Overloaded,
@@ -38,15 +39,23 @@ class Found:
     legs_s: float  # how long it waited for Milvus after that
 
 
-def plan_legs(query: Query, capabilities: Capabilities, weights: LegWeights | None = None) -> Plan:
+def plan_legs(
+    query: Query,
+    capabilities: Capabilities,
+    weights: LegWeights | None = None,
+    *,
+    sound_text: bool = False,
+) -> Plan:
     """Return the legs that can answer a query, each with what it searches with.
 
-    An image says more about pixels than words do: with both, the visual legs search by the image.
+    An image says more about pixels than words do: with both, the visual legs search by the image,
+    and so a sound about sounds.
 
     Args:
         query: what is asked for.
         capabilities: what the bundle's embeddings can be compared with.
         weights: explicit weights; a leg without weight is left out.
+        sound_text: words that are to find sounds have an encoder of their own; else CLIP's.
 
     Raises:
         InvalidRequest: no leg with a weight can answer the query.
@@ -56,6 +65,8 @@ def plan_legs(query: Query, capabilities: Capabilities, weights: LegWeights | No
         legs |= {"keyword": "words", "speech": "sentence"}
     if query.text and capabilities.words_to_pixels:
         legs |= _visual_legs("clip", capabilities)
+    if query.text and capabilities.words_to_sounds:
+        legs |= {"sound": "sound_text" if sound_text else "clip"}
     if query.image:
         legs |= _visual_legs("image", capabilities)
     if query.audio:
@@ -91,7 +102,9 @@ async def run_legs(
     Raises:
         Unavailable, Overloaded: no leg answered; it is the error of the part at fault.
         InvalidRequest, MediaRefused: Triton or Milvus refuses the query.
+        ConfigurationError: the bundle's words are to find sounds, but their vectors differ in size.
     """
+    _check_shared_space(plan, doors.bundle)
     start = time.perf_counter()
     sources: set[Source] = {source for source in plan.values() if source != "words"}
     vectors = QueryVectors(query, sources, doors, timeout_s)
@@ -158,6 +171,14 @@ class _Search:
 
     def _left_s(self) -> float:
         return self.until - time.monotonic()
+
+
+def _check_shared_space(plan: Plan, bundle: Bundle) -> None:
+    if plan.get("sound") == "clip" and bundle.dims.audio != bundle.dims.vision:
+        raise ConfigurationError(
+            f"{bundle.id} says that words find sounds, but its sound embeddings have "
+            f"{bundle.dims.audio} numbers and those of words {bundle.dims.vision}: export it again"
+        )
 
 
 def _reason(error: NoAnswer) -> str:

@@ -35,7 +35,8 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     """
     clock = Clock()
     query = read_query(request, settings)
-    plan = plan_legs(query, doors.bundle.capabilities, request.weights)
+    sound_text = doors.bundle.dims.sound_text_tokens > 0
+    plan = plan_legs(query, doors.bundle.capabilities, request.weights, sound_text=sound_text)
     law = PixLaw(_or(request.pix_weight, settings.pix_weight), settings.pix_cap)
     reader = Reader(doors, clock)
 
@@ -48,7 +49,8 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
         k=settings.candidates_per_leg,
         timeout_s=query.deadline_s * LEGS_SHARE - clock.elapsed_s(),
     )
-    matches = calibrate(found.candidates, doors.bundle.calibration)
+    by_words = {leg for leg, source in plan.items() if source in ("clip", "sound_text")}
+    matches = calibrate(found.candidates, doors.bundle.calibration, by_words)
     weights = leg_weights(found.candidates, request.mode, request.weights, request.category)
     segments = fuse(matches, weights)
     lifts = coherence(segments, settings.coherence_weight)
