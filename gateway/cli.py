@@ -7,9 +7,13 @@ import typer
 import deploy.cli
 import export.cli
 import gateway.commands.embed
+import gateway.commands.index
+import gateway.commands.jobs
 import gateway.commands.search
 import gateway.commands.videos
 import loadtest.cli
+import loadtest.harness.cli
+import training.cli
 from gateway.errors import PixserveError
 
 app = typer.Typer(
@@ -22,10 +26,14 @@ app = typer.Typer(
 PARTS = (
     deploy.cli,
     gateway.commands.videos,
+    gateway.commands.jobs,
+    gateway.commands.index,
     gateway.commands.search,
     gateway.commands.embed,
     export.cli,
     loadtest.cli,
+    loadtest.harness.cli,
+    training.cli,
 )
 for part in PARTS:
     part.register(app)

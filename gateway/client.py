@@ -3,8 +3,8 @@
 import io
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Event
 from types import TracebackType
@@ -14,14 +14,16 @@ import httpx
 import msgspec
 
 from gateway import errors
-from gateway.errors import PixserveError, Unavailable
+from gateway.client_replies import cause, decoded, raised, read_reply
+from gateway.errors import Unavailable
+from gateway.media_schemas import JobPatch, Jobs, Storyboard
 from gateway.schemas import (
     Accepted,
-    ErrorReply,
     Health,
     Investment,
     InvestmentRequest,
     Job,
+    JobState,
     SearchReply,
     SearchRequest,
     Video,
@@ -127,7 +129,53 @@ class Client:
         body = msgspec.json.encode(InvestmentRequest(pix=pix, key=key))
         return self._send(Investment, "POST", f"/v1/videos/{video_id}/investments", content=body)
 
+    def storyboard(self, video_id: str) -> Storyboard:
+        """Read which picture belongs to which segment of a video."""
+        return self._send(Storyboard, "GET", f"/v1/videos/{video_id}/storyboard")
+
+    def thumbnail(self, video_id: str, segment_id: str) -> bytes:
+        """Read the WebP picture of a segment."""
+        reply = self._request("GET", f"/v1/videos/{video_id}/thumbnails/{segment_id}.webp")
+        if reply.is_error:
+            raise raised(reply)
+        return reply.content
+
+    def file(self, video_id: str, start: int = 0) -> Iterator[bytes]:
+        """Read a video's file, piece by piece.
+
+        Args:
+            video_id: which.
+            start: the first byte wanted, to go on where a reading ended.
+        """
+        headers = {"Range": f"bytes={start}-"} if start else {}
+        with self._stream("GET", f"/v1/videos/{video_id}/file", headers=headers) as reply:
+            yield from reply.iter_bytes()
+
     # ---- jobs -----------------------------------------------------------------------------------
+
+    def jobs(
+        self, state: JobState | None = None, video_id: str | None = None, limit: int = 20
+    ) -> tuple[Job, ...]:
+        """Read jobs, newest first: in this state, of this video, where given."""
+        given = {"state": state, "video_id": video_id, "limit": str(limit)}
+        params = {name: value for name, value in given.items() if value is not None}
+        return self._send(Jobs, "GET", "/v1/jobs", params=params).jobs
+
+    def cancel_job(self, job_id: str) -> Job:
+        """Stop a job."""
+        return self._send(Job, "POST", f"/v1/jobs/{job_id}/cancel")
+
+    def set_priority(self, job_id: str, priority: int) -> Job:
+        """Say how urgent a job is that waits: those with the highest priority come first."""
+        body = msgspec.json.encode(JobPatch(priority=priority))
+        return self._send(Job, "PATCH", f"/v1/jobs/{job_id}", content=body)
+
+    def job_events(self, job_id: str) -> Iterator[Job]:
+        """Listen to a job: yields it each time that it has changed, the last time as it ended."""
+        with self._stream("GET", f"/v1/jobs/{job_id}/events") as reply:
+            for line in reply.iter_lines():
+                if line.startswith("data: "):
+                    yield decoded(line.removeprefix("data: ").encode(), Job, reply)
 
     def job(self, job_id: str) -> Job:
         """Read a job."""
@@ -192,25 +240,40 @@ class Client:
         """Read whether a search can be answered; an unavailable stack is a reply, not an error."""
         reply = self._request("GET", "/health/ready")
         if reply.status_code in (200, 503):
-            return _decode(reply, Health)
-        raise _raised(reply)
+            return read_reply(reply, Health)
+        raise raised(reply)
 
     def _send(self, kind: type[T], method: str, path: str, **options: Any) -> T:
         reply = self._request(method, path, **options)
         if reply.is_error:
-            raise _raised(reply)
-        return _decode(reply, kind)
+            raise raised(reply)
+        return read_reply(reply, kind)
+
+    @contextmanager
+    def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
+        """Open a reply that is read piece by piece."""
+        with self._mapped(), self._http.stream(method, path, **options) as reply:
+            if reply.is_error:
+                reply.read()
+                raise raised(reply)
+            yield reply
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        try:
+        with self._mapped():
             return self._http.request(method, path, **options)
+
+    @contextmanager
+    def _mapped(self) -> Iterator[None]:
+        """Raise our own errors in place of the HTTP library's."""
+        try:
+            yield
         except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
             raise errors.ConfigurationError(
                 f"{self.base_url!r} is no URL like {DEFAULT_URL}"
             ) from error
         except httpx.TransportError as error:
             raise Unavailable(
-                "gateway", f"no gateway answers at {self._http.base_url}: {_cause(error)}"
+                "gateway", f"no gateway answers at {self._http.base_url}: {cause(error)}"
             ) from error
 
 
@@ -228,35 +291,3 @@ class _Counted(io.FileIO):
         if self._progress is not None:
             self._progress(self.tell(), self._size)
         return data
-
-
-def _decode(reply: httpx.Response, kind: type[T]) -> T:
-    try:
-        return msgspec.json.decode(reply.content, type=kind)
-    except msgspec.MsgspecError as error:
-        raise Unavailable(
-            "gateway", f"{reply.url} answered {reply.status_code}, but not as pixserve does"
-        ) from error
-
-
-def _raised(reply: httpx.Response) -> PixserveError:
-    """Return the error that the gateway raised."""
-    told = _decode(reply, ErrorReply)
-    kind = _kinds(PixserveError).get(told.error, PixserveError)
-    if issubclass(kind, errors.MediaRefused):
-        return kind(told.reason or "unknown", told.message)
-    if issubclass(kind, Unavailable):
-        return kind(told.part or "gateway", told.message)
-    if kind is PixserveError:  # a bug of the gateway: its log says more under this id
-        return kind(f"{told.message} (request {told.request_id})")
-    return kind(told.message)
-
-
-def _kinds(base: type[PixserveError]) -> dict[str, type[PixserveError]]:
-    """Return a tree of errors by the word that replies name them with."""
-    below = {k: v for child in base.__subclasses__() for k, v in _kinds(child).items()}
-    return {base.kind: base} | below
-
-
-def _cause(error: httpx.TransportError) -> str:
-    return str(error) or type(error).__name__

@@ -218,8 +218,9 @@ class Job(Reply, frozen=True, kw_only=True):
 
     id: str
     video_id: str
-    kind: Literal["ingest", "deepen", "delete"]
+    kind: Literal["ingest", "deepen", "reindex", "delete"]
     state: JobState
+    priority: int = 0  # of the jobs that are due, those with the highest come first
     stage: str  # what it is doing: probe, scenes, embed, index…
     percent: int
     error: str | None

@@ -62,8 +62,8 @@ def _rows(video_id: str, chunk: Chunk, found: ChunkEmbeddings) -> tuple[SegmentR
     rows = []
     for position, segment in enumerate(chunk.segments):
         text = wanted.transcripts[position]
-        visual = _mean(found.frames, wanted.frame_segments, wanted.frame_weights, position)
-        sound = _mean(found.audio, wanted.audio_segments, wanted.audio_weights, position)
+        visual = segment_mean(found.frames, wanted.frame_segments, wanted.frame_weights, position)
+        sound = segment_mean(found.audio, wanted.audio_segments, wanted.audio_weights, position)
         fused = found.fused[position]
         rows.append(
             SegmentRow(
@@ -85,10 +85,17 @@ def _rows(video_id: str, chunk: Chunk, found: ChunkEmbeddings) -> tuple[SegmentR
     return tuple(rows)
 
 
-def _mean(
+def segment_mean(
     embeddings: FloatArray, owners: Int32Array, weights: FloatArray, position: int
 ) -> FloatArray | None:
-    """Return the unit mean of a segment's present rows; None where it has none."""
+    """Return the unit mean of a segment's rows of weight over 0; None where it has none.
+
+    Args:
+        embeddings: (n, width) unit rows.
+        owners: (n,) the segment of each row.
+        weights: (n,) ≥ 0.
+        position: the segment.
+    """
     mine = embeddings[(owners == position) & (weights > 0)]  # (n, width)
     if not len(mine):
         return None

@@ -1,19 +1,17 @@
-"""What a worker does with a job: the work itself, and what becomes of the job after it.
+"""What a worker does with a job: its turn, the work itself, and what becomes of the job after it.
 
-Every job may be run again after a crash at any point: segment ids, vectors and rows are the same
-each time, and what an interrupted try left in the index is removed before the next one writes.
+A job ends in one of five ways. It succeeds. It waits, for as long as it takes, for a part that
+was not there. It is tried again, after a rest that grows, where a bug or a part that died under
+it may have been bad luck; `job_attempts` tries are the end of that, and from the second one on it
+runs alone, so that it takes no other job down with it. It fails at once where its file is to
+blame. Or it is cancelled.
 """
 
 import asyncio
 import logging
-import shutil
 from contextlib import suppress
-from pathlib import Path
 
-from gateway.api.copies import copy_metadata
-from gateway.api.incoming import room
-from gateway.catalogue.analyses import VideoRecord
-from gateway.catalogue.job_queue import ClaimedJob
+from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import (
     ConfigurationError,
@@ -26,45 +24,85 @@ from gateway.errors import (
     StorageFull,
     Unavailable,
 )
-from gateway.index.rows import VECTOR_LEGS
-from ingest.depth import deeper
 from ingest.lease import Lease
-from ingest.pipeline import Analysis, AnalysisRequest, analyse
-from ingest.records import findings, index_rows
+from ingest.reindex import reindex
+from ingest.tasks import DELETE_S, Analyser, PartLost, delete, erase_rows, ingest, remove_folder
+from ingest.turns import Turns
 
-READY_S = 1.0  # for Triton to say that it is there
-WRITE_S = 60.0  # for all rows of one video
-DELETE_S = 30.0
-PREPARE_S = 10.0  # for making the collections
 WAITS_FOR = (Unavailable, Overloaded, StorageFull)  # they pass: the job waits and is not to blame
+# Refusals that may be our own bug, or this machine's load, rather than the file's fault.
+DOUBTFUL_REASONS = frozenset({"decoder_failed", "wall_time"})
 
 log = logging.getLogger("pixserve.worker")
 
 
-async def run(doors: Doors, job: ClaimedJob) -> None:
-    """Do a claimed job and note its outcome; cancelled, put it back so that it is resumed."""
+async def run(
+    doors: Doors, job: ClaimedJob, turns: Turns | None = None, analyser: Analyser | None = None
+) -> None:
+    """Do a claimed job and note its outcome; cancelled, put it back so that it is resumed.
+
+    Args:
+        doors: of the worker.
+        job: which.
+        turns: of the worker's lanes; None where there is one.
+        analyser: who analyses the videos; None: this process.
+    """
+    if job.cancelled:
+        await _stopped(doors, job)
+        return
     if job.attempts > doors.settings.job_attempts:
         reason = f"begun {job.attempts - 1} times, and each time the worker did not survive it"
         await _refuse(doors, job, reason)
         return
     lease = Lease(doors, job)
-    work = asyncio.create_task(_work(doors, job, lease))
+    work = asyncio.create_task(_in_turn(doors, job, lease, turns or Turns(1), analyser))
     keeper = asyncio.create_task(lease.keep(work))
     try:
+        await _settled(doors, job, lease, work)
+    finally:
+        keeper.cancel()
+        with suppress(asyncio.CancelledError):
+            await keeper
+
+
+async def _in_turn(
+    doors: Doors, job: ClaimedJob, lease: Lease, turns: Turns, analyser: Analyser | None
+) -> None:
+    async with turns.turn(alone=job.attempts > 1):
+        match job.kind:
+            case "delete":
+                await delete(doors, job, lease)
+            case "reindex":
+                await reindex(doors, job, lease)
+            case _:
+                await ingest(doors, job, lease, analyser)
+
+
+# ---- outcomes -----------------------------------------------------------------------------------
+
+
+async def _settled(doors: Doors, job: ClaimedJob, lease: Lease, work: "asyncio.Task[None]") -> None:
+    """Wait for the work, and note what came of it."""
+    jobs = doors.catalogue.jobs
+    try:
         await work
-        await doors.threads.call(doors.catalogue.jobs.finish, job)
+        await doors.threads.call(jobs.finish, job)
     except asyncio.CancelledError:
         if lease.lost:
-            await doors.threads.call(doors.catalogue.jobs.cancel, job)
+            await _stopped(doors, job)
         else:
             await _put_back(doors, job, "interrupted", counted=False, delay=False)
         if _is_cancelled():
             raise
     except (Conflict, NotFound) as error:  # the video was deleted under the job
         log.info("job %s: %s", job.id, error)
-        await doors.threads.call(doors.catalogue.jobs.cancel, job)
+        await doors.threads.call(jobs.cancel, job)
     except MediaRefused as error:
-        await _refuse(doors, job, f"{error.reason}: {error.message}")
+        await _media_refused(doors, job, error)
+    except PartLost as error:
+        stage = f"waiting: {error.part} does not answer"
+        reason = f"{error.part} did not survive this video, {job.attempts} times"
+        await _try_again(doors, job, stage, reason)
     except ModelFailed as error:  # an Unavailable that waiting does not mend
         log.exception("job %s failed", job.id)
         await _failed(doors, job, error)
@@ -74,10 +112,6 @@ async def run(doors: Doors, job: ClaimedJob) -> None:
     except Exception as error:
         log.exception("job %s failed", job.id)
         await _failed(doors, job, error)
-    finally:
-        keeper.cancel()
-        with suppress(asyncio.CancelledError):
-            await keeper
 
 
 def _awaited(error: PixserveError) -> str:
@@ -93,108 +127,6 @@ def _is_cancelled() -> bool:
     return task is not None and task.cancelling() > 0
 
 
-async def _work(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
-    if job.kind == "delete":
-        await delete(doors, job, lease)
-    else:
-        await ingest(doors, job, lease)
-
-
-async def ingest(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
-    """Analyse a video and make it searchable; done again with more PIX, it finds more.
-
-    Raises:
-        MediaRefused: the video cannot be analysed.
-        Conflict: it was deleted meanwhile.
-        Unavailable: Triton, Milvus or the catalogue does not answer.
-    """
-    analyses = doors.catalogue.analyses
-    record = await doors.threads.call(analyses.record, job.video_id)
-    await _require_parts(doors)
-    await doors.threads.call(analyses.begin, record.id)
-    folder = doors.settings.videos_dir / record.id
-    request = await doors.disk.call(_request, doors, record, folder)
-    analysis = await analyse(
-        folder / record.source_name, request, doors.settings, doors.triton, lease.tell
-    )
-    lease.tell("index", 95)
-    await doors.disk.call(_keep_tokens, analysis, folder)
-    await _write_index(doors, job, record, analysis)
-    found = findings(record, analysis, doors.bundle.id)
-    await doors.threads.call(analyses.store, record.id, found)
-    await doors.threads.call(doors.catalogue.ledger.deepen, record.id, deeper(doors.settings))
-
-
-async def delete(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
-    """Remove all that is left of a video: its rows in the index, its files, its record.
-
-    Raises:
-        Unavailable: Milvus or the catalogue does not answer, or rows are still there.
-    """
-    lease.tell("index", 0)
-    await doors.milvus.delete_video(doors.bundle, job.video_id, timeout_s=DELETE_S)
-    for leg in VECTOR_LEGS:
-        left = await doors.milvus.count(doors.bundle, leg, job.video_id, timeout_s=DELETE_S)
-        if left:
-            raise Unavailable("milvus", f"{left} rows of {job.video_id} are still in leg {leg}")
-    lease.tell("files", 50)
-    await doors.disk.call(_remove_folder, doors.settings.videos_dir / job.video_id)
-    lease.tell("catalogue", 80)
-    await doors.threads.call(doors.catalogue.library.remove, job.video_id)
-
-
-async def repair_copies(doors: Doors, limit: int) -> None:
-    """Bring the index's copies of changed metadata up to date, of `limit` videos at most."""
-    outdated = await doors.threads.call(doors.catalogue.analyses.outdated, limit)
-    for video_id in outdated:
-        with suppress(NotFound):  # deleted since
-            await copy_metadata(doors, video_id)
-
-
-# ---- steps of an ingest -------------------------------------------------------------------------
-
-
-async def _require_parts(doors: Doors) -> None:
-    """Find out before the work, not after it, whether its result has somewhere to go."""
-    if not await doors.triton.ready(timeout_s=READY_S):
-        raise Unavailable("triton", "triton is not ready")
-    await doors.milvus.ensure_collections(doors.bundle, timeout_s=PREPARE_S)
-
-
-def _request(doors: Doors, record: VideoRecord, folder: Path) -> AnalysisRequest:
-    name = record.transcript_name
-    if not (folder / record.source_name).is_file():
-        raise MediaRefused("missing", "the file is not in the data folder: upload it again")
-    return AnalysisRequest(
-        video_id=record.id,
-        pix=record.pix,
-        category=record.category,
-        transcript=(folder / name).read_bytes() if name else None,
-        transcript_name=name,
-        language=record.language,
-        model_version=doors.bundle.id,
-    )
-
-
-def _keep_tokens(analysis: Analysis, folder: Path) -> None:
-    with room():
-        analysis.tokens.write(folder / "tokens.npz")
-
-
-async def _write_index(
-    doors: Doors, job: ClaimedJob, record: VideoRecord, analysis: Analysis
-) -> None:
-    rows = index_rows(record, analysis)
-    before = await doors.threads.call(doors.catalogue.analyses.segment_ids, record.id)
-    tried_before = record.state != "ready" and (job.attempts > 1 or job.waits > 0)
-    if tried_before or before - {row.segment_id for row in rows}:
-        await doors.milvus.delete_video(doors.bundle, record.id, timeout_s=DELETE_S)
-    await doors.milvus.write(doors.bundle, rows, timeout_s=WRITE_S)
-
-
-# ---- outcomes -----------------------------------------------------------------------------------
-
-
 async def _put_back(
     doors: Doors, job: ClaimedJob, stage: str, *, counted: bool, delay: bool = True
 ) -> None:
@@ -204,14 +136,28 @@ async def _put_back(
     )
 
 
+async def _media_refused(doors: Doors, job: ClaimedJob, error: MediaRefused) -> None:
+    reason = f"{error.reason}: {error.message}"
+    if error.reason in DOUBTFUL_REASONS:
+        await _try_again(doors, job, "waiting to be tried again", reason)
+    else:
+        await _refuse(doors, job, reason)
+
+
 async def _failed(doors: Doors, job: ClaimedJob, error: Exception) -> None:
     """Try a job again after a bug or a broken file system, but not for ever."""
-    if job.attempts < doors.settings.job_attempts:
-        await _put_back(doors, job, "waiting to be tried again", counted=True)
-        return
     # A broken installation is told in the log: its message names files of this machine.
     known = isinstance(error, PixserveError) and not isinstance(error, ConfigurationError)
-    await _refuse(doors, job, str(error) if known else "internal error; the worker's log says more")
+    reason = str(error) if known else "internal error; the worker's log says more"
+    await _try_again(doors, job, "waiting to be tried again", reason)
+
+
+async def _try_again(doors: Doors, job: ClaimedJob, stage: str, reason: str) -> None:
+    """Put a job back after a rest; at the end of its tries, end it for a reason."""
+    if job.attempts < doors.settings.job_attempts:
+        await _put_back(doors, job, stage, counted=True)
+    else:
+        await _refuse(doors, job, reason)
 
 
 async def _refuse(doors: Doors, job: ClaimedJob, reason: str) -> None:
@@ -221,20 +167,36 @@ async def _refuse(doors: Doors, job: ClaimedJob, reason: str) -> None:
     """
     jobs, lease_s = doors.catalogue.jobs, doors.settings.job_lease_s + DELETE_S
     if not await doors.threads.call(jobs.extend, job, lease_s=lease_s):
-        await doors.threads.call(jobs.cancel, job)  # it was to stop, or is another worker's
+        await _stopped(doors, job)  # it was to stop, or is another worker's
         return
     log.warning("job %s of video %s failed: %s", job.id, job.video_id, reason)
     if job.kind == "ingest" and not await _is_searchable(doors, job.video_id):
-        with suppress(Unavailable):  # it wrote nothing to an index that is not there
-            await doors.milvus.delete_video(doors.bundle, job.video_id, timeout_s=DELETE_S)
-        await doors.disk.call(_remove_folder, doors.settings.videos_dir / job.video_id)
-    await doors.threads.call(doors.catalogue.jobs.fail, job, reason)
+        await _clear(doors, job.video_id)
+    await doors.threads.call(jobs.fail, job, reason)
+
+
+async def _stopped(doors: Doors, job: ClaimedJob) -> None:
+    """End a job that was asked to stop; a first analysis leaves nothing of its video.
+
+    A deletion that asked for it goes on at once: it removes everything itself.
+    """
+    jobs, lease_s = doors.catalogue.jobs, doors.settings.job_lease_s + DELETE_S
+    if not await doors.threads.call(jobs.hold, job, lease_s=lease_s):
+        return  # another worker's
+    log.info("job %s of video %s is cancelled", job.id, job.video_id)
+    states = doors.catalogue.library.states
+    state = (await doors.threads.call(states, [job.video_id])).get(job.video_id)
+    if job.kind == "ingest" and state in ("queued", "processing"):
+        await _clear(doors, job.video_id)
+    await doors.threads.call(jobs.cancel, job)
+
+
+async def _clear(doors: Doors, video_id: str) -> None:
+    """Remove what an analysis left of a video, but for its record."""
+    with suppress(Unavailable):  # it wrote nothing to an index that is not there
+        await erase_rows(doors, video_id)
+    await doors.disk.call(remove_folder, doors.settings.videos_dir / video_id)
 
 
 async def _is_searchable(doors: Doors, video_id: str) -> bool:
     return video_id in await doors.threads.call(doors.catalogue.pix_of, [video_id])
-
-
-def _remove_folder(folder: Path) -> None:
-    with suppress(FileNotFoundError):
-        shutil.rmtree(folder)

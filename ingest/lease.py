@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from gateway.catalogue.job_queue import ClaimedJob
+from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import PixserveError
 
@@ -28,6 +28,11 @@ class Lease:
         self._stage = "starting"
         self._percent = 0
         self.lost = False
+        self._is_committing = False
+
+    def commit(self) -> None:
+        """Note that results are being written: from here on a request to stop comes too late."""
+        self._is_committing = True
 
     def tell(self, stage: str, percent: float) -> None:
         """Note how far the job is; called as often as anything advances, from any thread."""
@@ -66,6 +71,9 @@ class Lease:
             stage=stage,
             percent=percent,
         )
+        if not held and self._is_committing:
+            lease_s = self._doors.settings.job_lease_s
+            held = await call(catalogue.jobs.hold, self._job, lease_s=lease_s)
         if held and self._job.kind == "ingest":
             await call(catalogue.analyses.progress, self._job.video_id, percent)
         return held

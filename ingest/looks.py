@@ -15,6 +15,7 @@ from av.container import InputContainer
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 
 from ensembles.arrays import FloatArray, UInt8Array
 from ensembles.contracts import AUDIO_RATE_HZ
@@ -31,6 +32,7 @@ from ingest.container import (
 )
 from ingest.pictures import check_pixels
 from ingest.sounds import decode_samples
+from ingest.webp import Pictures, PicturesWanted
 
 THUMBNAIL_PX = 32  # side of the square that is hashed
 HASH_SIDE = 8  # low frequencies kept each way: 64 bits
@@ -54,6 +56,7 @@ class KeyframesWanted(msgspec.Struct, frozen=True):
     """The arguments of `look_at_keyframes`: ascending presentation times, in ticks."""
 
     ticks: tuple[int, ...]
+    pictures: PicturesWanted | None = None
 
 
 class SamplesWanted(msgspec.Struct, frozen=True):
@@ -72,8 +75,8 @@ class Looks:
         self._changes: list[float] = []
         self._grey: FloatArray | None = None
 
-    def add(self, frame: VideoFrame) -> None:
-        """Look at one frame.
+    def add(self, frame: VideoFrame) -> UInt8Array:
+        """Look at one frame; return its hash, (8,) bytes.
 
         The hash tells which low frequencies of the brightness are over their median (Zauner,
         "Implementation and Benchmarking of Perceptual Image Hash Functions", 2010).
@@ -90,21 +93,21 @@ class Looks:
         counts = np.bincount(colour.reshape(-1), minlength=COLOUR_LEVELS**3)
         change = 0.0 if self._grey is None else float(np.abs(grey - self._grey).mean() / 255)
         self._ticks.append(cast(int, frame.pts))
-        self._hashes.append(np.packbits(frequencies > np.median(frequencies) + HASH_NOISE))
+        look = np.packbits(frequencies > np.median(frequencies) + HASH_NOISE)
+        self._hashes.append(look)
         self._colours.append((counts / counts.sum()).astype(np.float32))
         self._changes.append(change)
         self._grey = grey
+        return look
 
-    def result(self) -> Result:
+    def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """Return ticks (n,), hashes (n, 8) bytes, colours (n, 64) and changes (n,)."""
         count = len(self._ticks)
-        return Result(
-            arrays=(
-                np.array(self._ticks, np.int64),
-                np.array(self._hashes, np.uint8).reshape(count, HASH_SIDE),
-                np.array(self._colours, np.float32).reshape(count, COLOUR_LEVELS**3),
-                np.array(self._changes, np.float32),
-            )
+        return (
+            np.array(self._ticks, np.int64),
+            np.array(self._hashes, np.uint8).reshape(count, HASH_SIDE),
+            np.array(self._colours, np.float32).reshape(count, COLOUR_LEVELS**3),
+            np.array(self._changes, np.float32),
         )
 
 
@@ -119,14 +122,23 @@ _BT601 = np.array([0.299, 0.587, 0.114], np.float32)  # the brightness of red, g
 
 
 def keyframe_looks_inside(source: Source, arguments: bytes) -> Result:
-    """Decode keyframes alone and look at each."""
+    """Decode keyframes alone and look at each; take pictures of some.
+
+    Returns:
+        The looks' arrays, then, where pictures are wanted, the pictures' arrays and their size.
+    """
     wanted = msgspec.msgpack.decode(arguments, type=KeyframesWanted)
     looks = Looks()
     with _picture(source) as (container, stream):
+        pictures = Pictures(wanted.pictures, stream) if wanted.pictures else None
         for packet in _keyframes(container, stream, wanted.ticks):
             for frame in _decode_alone(stream, packet):
-                looks.add(frame)
-    return looks.result()
+                look = looks.add(frame)
+                if pictures is not None:
+                    pictures.offer(frame, look)
+    if pictures is None:
+        return Result(arrays=looks.arrays())
+    return Result(pictures.size, (*looks.arrays(), *pictures.arrays()))
 
 
 def looks_between_inside(source: Source, arguments: bytes) -> Result:
@@ -140,7 +152,7 @@ def looks_between_inside(source: Source, arguments: bytes) -> Result:
             for frame in _decode(stream, _from_keyframe(container, stream, first, last)):
                 if frame.pts is not None and first <= frame.pts <= last:
                     looks.add(frame)
-    return looks.result()
+    return Result(arrays=looks.arrays())
 
 
 def all_looks_inside(source: Source, arguments: bytes) -> Result:
@@ -154,7 +166,7 @@ def all_looks_inside(source: Source, arguments: bytes) -> Result:
             if frame.pts is not None and frame.time is not None and frame.time >= due_s:
                 looks.add(frame)
                 due_s = max(due_s + 1 / wanted.samples_per_s, frame.time)
-    return looks.result()
+    return Result(arrays=looks.arrays())
 
 
 def onsets_inside(source: Source, _: bytes) -> Result:

@@ -95,6 +95,19 @@ class PacketIndex:
         return np.sort(self.times_s[self.keyframes])
 
 
+@dataclass(frozen=True)
+class Keyframes:
+    """Pictures of keyframes, in the order of time."""
+
+    times_s: tuple[float, ...]  # on the player's clock
+    pictures: tuple[bytes, ...]  # WebP
+    width: int  # pixels, of each
+    height: int
+
+
+NO_KEYFRAMES = Keyframes((), (), 0, 0)
+
+
 def no_packets() -> PacketIndex:
     """Return the index of a file without picture."""
     return PacketIndex(

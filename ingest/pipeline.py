@@ -19,12 +19,14 @@ from gateway.settings import Settings
 from ingest.budget import pays_full_tier
 from ingest.chunks import Chunk, cut_chunks
 from ingest.gathering import Part, SegmentRow, joined, part_of
-from ingest.media import MediaInfo, PacketIndex, no_packets
+from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex, no_packets
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe, read_packets
-from ingest.scenes import Scene, full_scenes, keyframe_scenes
+from ingest.scenes import Scene, full_scenes, pictured_scenes
+from ingest.thumbnails import SIDE_PX, Thumbnails, spacing_s, thumbnails_of
 from ingest.tokens import Tokens
 from ingest.transcripts import Cue, read_embedded, read_sidecar, segment_texts
+from ingest.webp import PicturesWanted
 
 IN_FLIGHT = 2  # chunks with Triton: one is decoded there while the other is embedded
 CHUNK_TIMEOUT_S = 120.0  # for one chunk on a busy machine
@@ -73,6 +75,7 @@ class Analysis:
     scenes: tuple[Scene, ...]
     segments: tuple[SegmentRow, ...]
     tokens: Tokens
+    thumbnails: Thumbnails
     counts: Counts
     stage_s: dict[str, float]  # wall time; cutting and embedding overlap
 
@@ -105,7 +108,7 @@ async def analyse(
     with clock.stage("transcript", 4):
         cues = await asyncio.to_thread(_cues, path, info, request)
     with clock.stage("scenes", 5):
-        plan = await asyncio.to_thread(_plan, path, info, packets, request.pix, settings)
+        plan, keyframes = await asyncio.to_thread(_plan, path, info, packets, request.pix, settings)
     spans_s = [(segment.start_s, segment.end_s) for segment in plan.segments]
     texts = segment_texts(cues, spans_s, info.duration_s)
     weights = modality_weights(request.category)
@@ -118,7 +121,8 @@ async def analyse(
     rows = tuple(row for part in parts for row in part.rows)
     tokens = joined(request.model_version, parts)
     counts = Counts(len(tokens.frames), len(tokens.audio), len(parts), len(cues))
-    return Analysis(info, plan.scenes, rows, tokens, counts, clock.stage_s)
+    thumbnails = thumbnails_of(keyframes, plan.segments)
+    return Analysis(info, plan.scenes, rows, tokens, thumbnails, counts, clock.stage_s)
 
 
 # ---- stages -------------------------------------------------------------------------------------
@@ -135,15 +139,19 @@ def _cues(path: Path, info: MediaInfo, request: AnalysisRequest) -> tuple[Cue, .
     return read_embedded(path, info, request.language)
 
 
-def _plan(path: Path, info: MediaInfo, packets: PacketIndex, pix: int, settings: Settings) -> Plan:
+def _plan(
+    path: Path, info: MediaInfo, packets: PacketIndex, pix: int, settings: Settings
+) -> tuple[Plan, Keyframes]:
     """Find the scenes in the tier that PIX pays for, and choose what is looked at."""
     if info.video is None:
-        return plan_sound(info.duration_s, pix, settings)
-    scenes = keyframe_scenes(path, info, packets)
+        return plan_sound(info.duration_s, pix, settings), NO_KEYFRAMES
+    wanted = PicturesWanted(SIDE_PX, spacing_s(info.duration_s, settings.segment_s))
+    scenes, keyframes = pictured_scenes(path, info, packets, wanted)
     paid = pays_full_tier(info.duration_s, pix, settings)
     full = full_scenes(path, info, packets) if paid else ()
     sound = info.audio is not None
-    return plan_picture(scenes, packets, info.duration_s, pix, settings, sound=sound, full=full)
+    plan = plan_picture(scenes, packets, info.duration_s, pix, settings, sound=sound, full=full)
+    return plan, keyframes
 
 
 async def _embedded(

@@ -21,10 +21,11 @@ import numpy as np
 
 from ingest.cuts import Doubt, Looks, place_cuts, soft_cuts, sudden_changes
 from ingest.looks import Between, KeyframesWanted, SamplesWanted
-from ingest.media import Int64Array, MediaInfo, PacketIndex
+from ingest.media import NO_KEYFRAMES, Int64Array, Keyframes, MediaInfo, PacketIndex
 from ingest.probe import PROBE_LIMITS, file_limits
 from ingest.replies import Reply
 from ingest.sandbox import Limits, run_limited
+from ingest.webp import PicturesWanted
 
 MIN_SCENE_S = 0.5  # cuts closer than this are one
 KEYFRAME_SPACING_S = 0.5  # keyframes closer than this are not all looked at
@@ -34,6 +35,7 @@ MOTION_SIZE_FULL = 0.3  # size of predicted packets over keyframes at which moti
 
 SAMPLES_PER_S = 5.0
 MOTION_CHANGE_FULL = 0.1  # mean change of brightness between samples at which motion is 1
+LOOK_ARRAYS = 4  # of a reply; those of pictures come after them
 FULL_CPU_SHARE = 2.0  # seconds of processor time a second of video, at most
 
 
@@ -52,16 +54,29 @@ def keyframe_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[
     Raises:
         MediaRefused, MediaLimitExceeded: the file cannot be decoded within its limits.
     """
-    wanted = KeyframesWanted(tuple(_spaced_keyframes(packets).tolist()))
+    return pictured_scenes(path, info, packets, None)[0]
+
+
+def pictured_scenes(
+    path: Path, info: MediaInfo, packets: PacketIndex, pictures: PicturesWanted | None
+) -> tuple[tuple[Scene, ...], Keyframes]:
+    """Find the scenes as `keyframe_scenes` does, and take pictures of keyframes on the way.
+
+    Raises:
+        MediaRefused, MediaLimitExceeded: the file cannot be decoded within its limits.
+    """
+    wanted = KeyframesWanted(tuple(_spaced_keyframes(packets).tolist()), pictures)
     limits = file_limits(path, PROBE_LIMITS)
     reply = run_limited("keyframe_looks", path, wanted, limits)
+    keyframes = _pictures(reply, packets, info) if pictures else NO_KEYFRAMES
     looks = _looks(reply, packets, info)
     cuts, doubts = place_cuts(looks, packets)
     stretches = _within_budget(doubts, packets, max(LOCAL_S, LOCAL_SHARE * info.duration_s))
     for stretch in stretches:
         reply = run_limited("looks_between", path, Between((stretch,)), limits)
         cuts.extend(sudden_changes(_looks(reply, packets, info)))
-    return scenes_of(cuts, info.duration_s, lambda a, b: _packet_motion(packets, a, b))
+    scenes = scenes_of(cuts, info.duration_s, lambda a, b: _packet_motion(packets, a, b))
+    return scenes, keyframes
 
 
 def full_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scene, ...]:
@@ -150,7 +165,7 @@ def scenes_of(
 
 
 def _looks(reply: Reply, packets: PacketIndex, info: MediaInfo) -> Looks:
-    ticks, hashes, colours, changes = reply.arrays
+    ticks, hashes, colours, changes = reply.arrays[:LOOK_ARRAYS]
     order = np.argsort(ticks, kind="stable")
     return Looks(
         ticks=ticks.astype(np.int64)[order],
@@ -158,6 +173,20 @@ def _looks(reply: Reply, packets: PacketIndex, info: MediaInfo) -> Looks:
         hashes=np.unpackbits(hashes.astype(np.uint8), axis=1)[order],
         colours=colours.astype(np.float32)[order],
         changes=changes.astype(np.float32)[order],
+    )
+
+
+def _pictures(reply: Reply, packets: PacketIndex, info: MediaInfo) -> Keyframes:
+    ticks, sizes, joined = reply.arrays[LOOK_ARRAYS:]
+    width, height = reply.value_as(tuple[int, int])
+    data = joined.tobytes()
+    ends = np.cumsum(sizes.astype(np.int64)).tolist()
+    times_s = ticks.astype(np.float64) * packets.tick_s - info.start_s
+    return Keyframes(
+        times_s=tuple(times_s.tolist()),
+        pictures=tuple(data[a:b] for a, b in pairwise([0, *ends])),
+        width=width,
+        height=height,
     )
 
 

@@ -4,7 +4,6 @@ A new fusion network, a rebuilt index or more PIX then need no decoding of what 
 One file of NumPy arrays, half precision, written whole or not at all.
 """
 
-import os
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -17,6 +16,9 @@ from numpy.typing import NDArray
 from ensembles.arrays import Float64Array, FloatArray, Int32Array
 from ensembles.bundle import Bundle
 from gateway.errors import ConfigurationError
+from ingest.files import replacing
+
+TOKENS_FILE = "tokens.npz"
 
 
 @dataclass(frozen=True)
@@ -41,17 +43,10 @@ class Tokens:
 
     def write(self, path: Path) -> None:
         """Write them, embeddings in half precision; a crash leaves the old file or the new one."""
-        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         arrays = {name: np.asarray(getattr(self, name)) for name in NAMES}
         arrays |= {name: arrays[name].astype(np.float16) for name in WIDE}
-        try:
-            with partial.open("wb") as file:
-                np.savez(file, allow_pickle=False, **arrays)
-                file.flush()
-                os.fsync(file.fileno())
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)
+        with replacing(path) as file:
+            np.savez(file, allow_pickle=False, **arrays)
 
 
 NAMES = tuple(field.name for field in fields(Tokens))

@@ -3,25 +3,29 @@
 import asyncio
 import logging
 import os
-import secrets
 import signal
-import socket
 import sys
+from collections.abc import Awaitable, Callable
 
 import uvloop
 
 from gateway.api.logs import log_to_stderr
-from gateway.catalogue.job_queue import ClaimedJob
+from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors, open_doors
 from gateway.errors import PixserveError
 from gateway.settings import Settings, settings_from_environment
-from ingest.jobs import repair_copies, run
+from ingest.jobs import run
+from ingest.owners import is_dead, owner_name
 from ingest.sandbox import SANDBOX
+from ingest.tasks import repair_copies
+from ingest.turns import Turns
 
 LANES = 2  # jobs at once: while one waits for Triton, the other decodes
 POLL_S = 0.1  # between looks into an empty queue; a look is one indexed read
 REPAIR_S = 1.0  # between looks for metadata that the index has not got
 REPAIR_BATCH = 16
+DEAD_S = 0.5  # between looks for jobs of workers that died on this machine
+PURGE_S = 3_600.0  # between looks for ended jobs to forget
 TROUBLE_S = 1.0  # rest after the catalogue did not answer
 NICENESS = 10
 READY_FILE = "worker.ready"
@@ -41,14 +45,20 @@ async def work(settings: Settings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    name = f"{socket.gethostname()[:32]}-{os.getpid()}-{secrets.token_hex(4)}"
-    looking = asyncio.Lock()
-    lanes = [_lane(doors, f"{name}-{lane}", looking) for lane in range(LANES)]
-    tasks = [asyncio.create_task(task) for task in (*lanes, _repairs(doors))]
+    looking, turns = asyncio.Lock(), Turns(LANES)
+    lanes = [_lane(doors, owner_name(lane), looking, turns) for lane in range(LANES)]
+    chores = (
+        _again(
+            REPAIR_S, "bring metadata into the index", lambda: repair_copies(doors, REPAIR_BATCH)
+        ),
+        _again(DEAD_S, "look for dead workers", lambda: _free_dead(doors)),
+        _again(PURGE_S, "forget ended jobs", lambda: _purge(doors)),
+    )
+    tasks = [asyncio.create_task(task) for task in (*lanes, *chores)]
     ready = settings.data_path / "run" / READY_FILE
     ready.parent.mkdir(parents=True, exist_ok=True)
     ready.write_text(f"{os.getpid()}\n")
-    log.info("the worker %s is ready", name)
+    log.info("the worker is ready, process %d", os.getpid())
     try:
         await _first(stop, tasks)
     finally:
@@ -69,13 +79,13 @@ async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
         await task
 
 
-async def _lane(doors: Doors, name: str, looking: asyncio.Lock) -> None:
+async def _lane(doors: Doors, name: str, looking: asyncio.Lock, turns: Turns) -> None:
     """Do one job after the other; one lane at a time looks for the next."""
     while True:
         async with looking:
             job = await _next_job(doors, name)
         try:
-            await run(doors, job)
+            await run(doors, job, turns)
         except PixserveError as error:
             log.warning("job %s is left until its lease ends: %s", job.id, error)
 
@@ -95,15 +105,28 @@ async def _next_job(doors: Doors, name: str) -> ClaimedJob:
         await asyncio.sleep(POLL_S)
 
 
-async def _repairs(doors: Doors) -> None:
-    """Bring metadata that the index has not got into it, again and again."""
+async def _again(pause_s: float, what: str, chore: Callable[[], Awaitable[None]]) -> None:
+    """Do a chore again and again; what goes wrong is told, and tried again."""
     while True:
         try:
-            await repair_copies(doors, REPAIR_BATCH)
+            await chore()
         except PixserveError as error:
-            log.warning("cannot bring metadata into the index: %s", error)
+            log.warning("cannot %s: %s", what, error)
             await asyncio.sleep(TROUBLE_S)
-        await asyncio.sleep(REPAIR_S)
+        await asyncio.sleep(pause_s)
+
+
+async def _free_dead(doors: Doors) -> None:
+    """Take over at once what a predecessor held that was killed: its lease need not end."""
+    freed = await doors.threads.call(doors.catalogue.control.free_dead, is_dead)
+    if freed:
+        log.warning("%d jobs of dead workers are free again", freed)
+
+
+async def _purge(doors: Doors) -> None:
+    """Forget ended jobs, a batch at a time, so that nobody waits long for the catalogue."""
+    while purged := await doors.threads.call(doors.catalogue.control.purge):
+        log.info("forgot %d jobs that ended long ago", purged)
 
 
 def main() -> None:

@@ -186,10 +186,19 @@ def test_a_safe_request_id_comes_back_and_another_is_replaced(http: httpx.Client
     assert re.fullmatch(r"[0-9a-f]{16}", unsafe.headers["x-request-id"])
 
 
+def logged(gateway: Gateway, request_id: str) -> list[dict[str, object]]:
+    """The lines of the log about a request, but for one that is being written."""
+    whole = gateway.log.read_text().rpartition("\n")[0].splitlines()
+    lines = [json.loads(line) for line in whole]
+    return [line for line in lines if line.get("request_id") == request_id]
+
+
 def test_requests_are_logged_as_one_json_line_each(http: httpx.Client, gateway: Gateway) -> None:
     http.get("/health/live", headers={"X-Request-Id": "look-for-me"})
-    lines = [json.loads(line) for line in gateway.log.read_text().splitlines()]
-    line = next(line for line in lines if line.get("request_id") == "look-for-me")
+    deadline = time.monotonic() + 10
+    while not (found := logged(gateway, "look-for-me")):  # written when the reply is out
+        assert time.monotonic() < deadline
+    (line,) = found
     assert (line["message"], line["status"]) == ("GET /health/live", 200)
     assert line["ms"] > 0
 

@@ -407,3 +407,56 @@ def fail(catalogue: Catalogue, error: str, video_id: str) -> None:
 def finish_all(catalogue: Catalogue) -> None:
     while job := catalogue.jobs.claim("w", lease_s=60):
         catalogue.jobs.finish(job)
+
+
+def test_removing_a_video_tells_what_is_left_of_it(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("v", pix=3))
+    catalogue.analyses.store("v", findings("v"))
+    assert catalogue.library.remove("v") == {}
+    assert catalogue.segments_of("v") == []
+
+
+def test_an_upload_after_a_failure_brings_its_own_metadata_and_more_pix(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.library.add(new_video("v", title="first", pix=3))
+    fail(catalogue, "not_media: no", "v")
+
+    again = catalogue.library.add(new_video("v", title="second", pix=9, tags=("new",)))
+    video = catalogue.library.video("v")
+    assert not again.existing
+    assert (video.title, video.tags, video.pix, video.error) == ("second", ("new",), 9, None)
+
+    for pix in (9, 2, 0):  # no PIX is taken twice, and none is taken away
+        fail(catalogue, "not_media: no", "v")
+        catalogue.library.add(new_video("v", pix=pix))
+        assert catalogue.library.video("v").pix == 9
+
+
+def test_pix_that_comes_with_the_second_upload_alone_counts(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("v"))
+    fail(catalogue, "not_media: no", "v")
+    catalogue.library.add(new_video("v", pix=7))
+    assert catalogue.library.video("v").pix == 7
+
+
+def test_a_catalogue_of_the_first_version_is_brought_up_to_date(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path / 'catalogue.db'}"
+    old = Catalogue(url)
+    old.library.add(new_video("v"))
+    with old._database.write() as connection:
+        for statement in (
+            "drop index jobs_next",
+            "drop index jobs_ended",
+            "alter table jobs drop column priority",
+            "update settings set value = '1' where key = 'schema'",
+        ):
+            connection.exec_driver_sql(statement)
+    old.close()
+
+    new = Catalogue(url)
+    job = new.jobs.claim("w", lease_s=60)
+    assert job is not None
+    assert new.jobs.job(job.id).priority == 0
+    new.close()
+    Catalogue(url).close()  # once is enough

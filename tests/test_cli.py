@@ -234,3 +234,47 @@ def test_moments_read_as_a_player_shows_them(seconds: float, told: str) -> None:
 
 def test_a_strangers_text_cannot_steer_the_terminal() -> None:
     assert shown("a\x1b[31mb\r\n[bold]c").plain == "a [31mb  [bold]c"
+
+
+# ---- jobs and manifests
+
+
+@pytest.mark.usefixtures("worker")
+def test_a_manifest_is_sent_row_by_row_and_its_jobs_are_listed_and_watched(
+    gateway: Gateway, tmp_path: Path
+) -> None:
+    for number in range(2):
+        make_video(tmp_path / f"{number}.mp4", duration_s=2 + number)
+    rows = [{"path": f"{number}.mp4", "title": f"Row {number}", "pix": 3} for number in range(2)]
+    manifest = tmp_path / "library.jsonl"
+    manifest.write_text("\n".join(map(json.dumps, rows)))
+
+    sent = pixserve(gateway, "ingest", str(manifest), "--creator", "rows", "--priority", "5")
+    assert sent.returncode == 0, sent.stderr
+
+    with Client(gateway.url) as client:
+        videos = [video for video in client.videos().videos if video.creator_id == "rows"]
+        (job,) = client.jobs(video_id=videos[0].id)
+    assert {(video.title, video.pix) for video in videos} == {("Row 0", 3), ("Row 1", 3)}
+    listed = pixserve(gateway, "jobs", "--video", videos[0].id)
+    assert job.id in listed.stdout
+    assert "succeeded" in listed.stdout
+    watched = pixserve(gateway, "watch", job.id)
+    assert (watched.returncode, watched.stdout) == (0, "succeeded, 100 %, done\n")
+
+
+def test_what_cannot_be_cancelled_or_watched_is_told_in_one_line(gateway: Gateway) -> None:
+    for command in ("cancel", "watch"):
+        told = pixserve(gateway, command, "nothing")
+        assert told.returncode == 1
+        assert told.stderr == "pixserve: there is no job nothing\n"
+
+
+def test_bulk_without_a_stack_says_what_to_do(tmp_path: Path) -> None:
+    make_video(tmp_path / "a.mp4", duration_s=2)
+    told = pixserve(None, "ingest", str(tmp_path), "--workers", "1", "--data-dir", str(tmp_path))
+    assert told.returncode == 1
+    assert "pixserve up" in told.stderr
+    both = pixserve(None, "ingest", str(tmp_path), "--workers", "1", "--priority", "5")
+    assert both.returncode == 1
+    assert "--priority" in both.stderr

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from gateway import errors
-from gateway.client import Client, _kinds
+from gateway.client import Client
+from gateway.client_replies import kinds
 from gateway.schemas import SearchRequest, VideoMetadata, VideoPatch
 from tests.gateways import (
     NOWHERE,
@@ -125,7 +126,7 @@ def test_an_answer_that_is_not_ours_is_told() -> None:
 
 
 def test_every_error_that_the_gateway_raises_is_known() -> None:
-    known = _kinds(errors.PixserveError)
+    known = kinds(errors.PixserveError)
     for name in ("invalid_request", "not_found", "conflict", "media_limit_exceeded"):
         assert known[name].kind == name
 

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.catalogue.catalogue import Catalogue
-from gateway.catalogue.job_queue import BACKOFF_MAX_S, ClaimedJob, backoff_s
+from gateway.catalogue.claims import ClaimedJob
+from gateway.catalogue.job_queue import BACKOFF_MAX_S, backoff_s
 from gateway.errors import NotFound
 from tests.catalogues import new_video
 

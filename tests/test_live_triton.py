@@ -89,20 +89,29 @@ def test_sounds_are_embedded(server):
     assert reply.as_numpy("AUDIO_EMBEDDING").shape == (1, 128)
 
 
-def test_stored_tokens_are_fused_to_the_mean_frame_by_the_untrained_network(server):
-    rng = np.random.default_rng(0)
-    frames = rng.normal(size=(2, 3, 128)).astype(np.float32)
+def fuse(server, frames, weights):
+    """Fuse two segments of frames alone, as a client that kept their tokens does."""
     inputs = [
         tensor("FRAME_TOKENS", frames, "FP32"),
-        tensor("FRAME_TOKEN_WEIGHTS", np.ones((2, 3), np.float32), "FP32"),
+        tensor("FRAME_TOKEN_WEIGHTS", weights, "FP32"),
         tensor("AUDIO_TOKENS", np.zeros((2, 1, 128), np.float32), "FP32"),
         tensor("AUDIO_TOKEN_WEIGHTS", np.zeros((2, 1), np.float32), "FP32"),
         tensor("TEXT_TOKENS", np.zeros((2, 1, 384), np.float32), "FP32"),
         tensor("TEXT_TOKEN_WEIGHTS", np.zeros((2, 1), np.float32), "FP32"),
     ]
-    fused = server.infer("fuse", inputs).as_numpy("FUSED_EMBEDDING")
-    mean = frames.mean(axis=1)
-    assert fused == pytest.approx(mean / np.linalg.norm(mean, axis=1, keepdims=True), abs=1e-5)
+    return server.infer("fuse", inputs).as_numpy("FUSED_EMBEDDING")
+
+
+def test_stored_tokens_are_fused_and_more_pix_at_the_same_frames_changes_nothing(server):
+    rng = np.random.default_rng(0)
+    frames = rng.normal(size=(2, 3, 128)).astype(np.float32)
+    frames /= np.linalg.norm(frames, axis=2, keepdims=True)
+    weights = rng.uniform(1, 3, size=(2, 3)).astype(np.float32)
+    fused = fuse(server, frames, weights)
+    assert np.linalg.norm(fused, axis=1) == pytest.approx(1, abs=1e-5)
+    assert fuse(server, frames, 2 * weights) == pytest.approx(fused, abs=1e-5)
+    padded = np.pad(frames, ((0, 0), (0, 2), (0, 0)), constant_values=0.5)
+    assert fuse(server, padded, np.pad(weights, ((0, 0), (0, 2)))) == pytest.approx(fused, abs=1e-5)
 
 
 @pytest.mark.parametrize(

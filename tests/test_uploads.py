@@ -1,3 +1,4 @@
+import asyncio
 import hashlib
 import json
 import socket
@@ -12,11 +13,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.api import uploads as module
 from gateway.api.uploads import Uploads, video_id
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.library import NewVideo
-from gateway.errors import Conflict, StorageFull
-from gateway.schemas import Accepted
+from gateway.errors import Conflict, InvalidRequest, MediaRefused, StorageFull, TooLarge
+from gateway.schemas import Accepted, VideoMetadata
 from gateway.threads import Threads
 from tests.catalogues import new_video
 from tests.gateways import NOWHERE, Gateway, gateway_settings, running_gateway
@@ -464,6 +466,90 @@ def test_a_start_beside_a_running_upload_does_not_sweep_it(gateway: Gateway) -> 
     wait_until(lambda: not gateway.folders()[0])
     disk.close()
     catalogue.close()
+
+
+# ---- the rate of an upload, and files of this machine
+
+
+@pytest.fixture
+def uploads(tmp_path: Path) -> Iterator[Uploads]:
+    settings = gateway_settings(tmp_path, f"http://{NOWHERE}", max_upload_bytes=MAX_UPLOAD_BYTES)
+    catalogue, disk = Catalogue(settings.database_url), Threads(1, "disk")
+    yield Uploads(settings, catalogue, disk)
+    disk.close()
+    catalogue.close()
+
+
+@pytest.mark.anyio
+async def test_an_upload_that_comes_in_drops_is_given_up(
+    uploads: Uploads, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAST_OVER_S", 0.1)
+
+    async def drops() -> AsyncIterator[bytes]:
+        while True:
+            await asyncio.sleep(0.02)
+            yield b"-"
+
+    with pytest.raises(InvalidRequest, match=r"4,096 a second"):
+        await uploads.accept(drops(), "multipart/form-data; boundary=b", None)
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+@pytest.mark.anyio
+async def test_an_upload_that_is_quick_enough_may_take_its_time(
+    uploads: Uploads, video: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "LEAST_OVER_S", 0.05)
+    head = b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n'
+    data = await asyncio.to_thread(video.read_bytes)
+    pieces = [data[at : at + 8_192] for at in range(0, len(data), 8_192)]
+
+    async def arriving() -> AsyncIterator[bytes]:
+        for piece in (head, *pieces, b"\r\n--b--\r\n"):
+            await asyncio.sleep(0.01)
+            yield piece
+
+    accepted = await uploads.accept(arriving(), "multipart/form-data; boundary=b", None)
+    assert not accepted.existing
+
+
+def test_a_file_of_this_machine_is_taken_in_as_an_upload_is(
+    uploads: Uploads, video: Path, tmp_path: Path
+) -> None:
+    sidecar = tmp_path / "words.srt"
+    sidecar.write_bytes(SRT)
+    accepted = uploads.take_file(video, VideoMetadata(creator_id="anna", pix=3), sidecar)
+    again = uploads.take_file(video, VideoMetadata(creator_id="anna"))
+
+    digest = hashlib.sha256(video.read_bytes()).hexdigest()
+    assert accepted.video_id == video_id("anna", digest)
+    assert (again.video_id, again.existing) == (accepted.video_id, True)
+    folder = tmp_path / "videos" / accepted.video_id
+    assert {path.name for path in folder.iterdir()} == {"source.mp4", "transcript.srt"}
+    assert video.exists()
+    assert list((tmp_path / "uploads").iterdir()) == []
+
+
+def test_a_wrong_file_of_this_machine_is_refused_and_leaves_nothing(
+    uploads: Uploads, video: Path, tmp_path: Path
+) -> None:
+    large, empty = tmp_path / "large.mp4", make_empty_file(tmp_path / "empty.mp4")
+    large.write_bytes(bytes(MAX_UPLOAD_BYTES + 1))
+    cases: list[tuple[Path, Path | None, type[Exception]]] = [
+        (tmp_path / "nothing.mp4", None, InvalidRequest),
+        (tmp_path, None, InvalidRequest),
+        (empty, None, MediaRefused),
+        (large, None, TooLarge),
+        (make_text_file(tmp_path / "text.mp4"), None, MediaRefused),
+        (video, tmp_path / "nothing.srt", InvalidRequest),
+        (video, large, InvalidRequest),
+    ]
+    for path, transcript, error in cases:
+        with pytest.raises(error):
+            uploads.take_file(path, VideoMetadata(), transcript)
+    for folder in ("uploads", "videos"):
+        assert list((tmp_path / folder).glob("*")) == []
 
 
 @given(st.text(min_size=1), st.text(min_size=1))

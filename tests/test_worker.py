@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway.catalogue.catalogue import Catalogue
@@ -14,6 +15,7 @@ from gateway.settings import Settings
 from tests.catalogues import new_video
 from tests.gateways import NOWHERE, add_searchable, gateway_settings, start
 from tests.media import make_video
+from tests.owners import started
 
 
 @contextmanager
@@ -104,6 +106,38 @@ def test_a_job_of_a_killed_worker_is_done_by_the_next_one(
     with running_worker(settings):
         until(lambda: catalogue.jobs.job(job.id).state == "succeeded", 10)
     assert catalogue.jobs.job(job.id).attempts == 2
+
+
+def test_the_job_of_a_worker_killed_on_this_machine_is_taken_over_before_its_lease_ends(
+    settings: Settings, catalogue: Catalogue, tmp_path: Path
+) -> None:
+    patient = msgspec.structs.replace(settings, job_lease_s=3_600.0)
+    folder = settings.videos_dir / "held"
+    folder.mkdir(parents=True)
+    shutil.copy(make_video(tmp_path / "v.mp4", duration_s=2), folder / "source.mp4")
+    accepted = catalogue.library.add(new_video("held"))
+    with started() as (process, name):
+        held = catalogue.jobs.claim_job(accepted.job_id, name, lease_s=3_600.0)
+        assert held is not None
+        with running_worker(patient):
+            time.sleep(1.5)  # several looks for dead workers
+            assert catalogue.jobs.hold(held, lease_s=3_600.0)  # it lives: its job stays its own
+            process.kill()
+            until(lambda: "triton" in catalogue.jobs.job(accepted.job_id).stage)
+    assert not catalogue.jobs.finish(held)
+
+
+def test_ended_jobs_of_long_ago_are_forgotten(settings: Settings, catalogue: Catalogue) -> None:
+    add_searchable(settings, "kept", ["some words"])
+    gone = catalogue.jobs.add("kept", "reindex")
+    claimed = catalogue.jobs.claim_job(gone.id, "test", lease_s=60)
+    assert claimed is not None
+    catalogue.jobs.finish(claimed)
+    with catalogue._database.write() as connection:
+        connection.exec_driver_sql("update jobs set updated_at = '2001-01-01T00:00:00.000000Z'")
+    with running_worker(settings):
+        until(lambda: not catalogue.control.many([gone.id]))
+    assert len(catalogue.control.page(state=None, video_id="kept", limit=9)) == 1
 
 
 def test_without_milvus_the_worker_runs_and_waits(tmp_path: Path) -> None:

@@ -79,7 +79,10 @@ def _body(kind: str, schema: Mapping[str, Any]) -> str:
 
 
 def _response(status: str, told: Mapping[str, Any]) -> str:
-    types = ", ".join(_type(content["schema"]) for content in told["content"].values())
+    types = ", ".join(
+        _type(content["schema"]) if "schema" in content else f"<code>{escape(kind)}</code>"
+        for kind, content in told.get("content", {}).items()
+    )
     return f"<p class=status>{escape(status)} {escape(told['description'])}: {types}</p>"
 
 

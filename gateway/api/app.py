@@ -13,7 +13,7 @@ from litestar import Litestar, MediaType, Response, get
 from litestar.exceptions import HTTPException
 from litestar.routes import HTTPRoute
 
-from gateway.api import api_page, routes_search, videos
+from gateway.api import api_page, jobs, media, routes_search, videos
 from gateway.api.envelope import Envelope
 from gateway.api.health import Readiness
 from gateway.api.logs import current_request_id
@@ -21,6 +21,7 @@ from gateway.api.metrics import CONTENT_TYPE, Metrics
 from gateway.api.openapi import Operation, document
 from gateway.api.service import Endpoint, Request, Service, endpoint_of, service_of
 from gateway.api.uploads import Uploads
+from gateway.api.watching import Watch
 from gateway.doors import Doors
 from gateway.errors import ConfigurationError, PixserveError, Unavailable
 from gateway.schemas import ErrorReply, Health, Reply
@@ -60,10 +61,10 @@ async def metrics(request: Request) -> Response[bytes]:
     service = service_of(request)
     doors = service.doors
     try:
-        jobs = await doors.threads.call(doors.catalogue.jobs.counts)
+        counts = await doors.threads.call(doors.catalogue.jobs.counts)
     except Unavailable:  # what the gateway measured itself is worth telling all the same
-        jobs = {}
-    return Response(service.metrics.render(jobs, doors.embeddings), media_type=CONTENT_TYPE)
+        counts = {}
+    return Response(service.metrics.render(counts, doors.embeddings), media_type=CONTENT_TYPE)
 
 
 @get("/openapi.json", media_type=MediaType.JSON)
@@ -82,6 +83,8 @@ async def docs(request: Request) -> Response[str]:
 ROUTES = [
     *routes_search.ROUTES,
     *videos.ROUTES,
+    *media.ROUTES,
+    *jobs.ROUTES,
     live,
     ready,
     metrics,
@@ -98,6 +101,8 @@ def create_app(doors: Doors) -> Envelope:
         readiness=Readiness(doors),
         metrics=Metrics(),
         patching=asyncio.Lock(),
+        watch=Watch(doors),
+        files=media.FileStreams(),
     )
     app = Litestar(
         route_handlers=[*ROUTES],
@@ -128,6 +133,7 @@ def _lifespan(service: Service) -> Any:
             preparing.cancel()
             with suppress(asyncio.CancelledError):
                 await preparing
+            await service.watch.close()
             SANDBOX.close()
             await service.doors.close()
 

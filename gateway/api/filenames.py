@@ -7,6 +7,22 @@ AUDIO_SUFFIXES = frozenset({".mp3", ".m4a", ".aac", ".flac", ".ogg", ".oga", ".o
 MEDIA_SUFFIXES = VIDEO_SUFFIXES | AUDIO_SUFFIXES
 TRANSCRIPT_SUFFIXES = frozenset({".srt", ".vtt"})
 
+CONTENT_TYPES = {
+    ".mp4": "video/mp4",
+    ".m4v": "video/mp4",
+    ".mov": "video/quicktime",
+    ".mkv": "video/x-matroska",
+    ".webm": "video/webm",
+    ".mp3": "audio/mpeg",
+    ".m4a": "audio/mp4",
+    ".aac": "audio/aac",
+    ".flac": "audio/flac",
+    ".ogg": "audio/ogg",
+    ".oga": "audio/ogg",
+    ".opus": "audio/ogg",
+    ".wav": "audio/wav",
+}
+
 
 def safe_suffix(filename: str, allowed: frozenset[str], default: str) -> str:
     """Return the suffix of a hostile file name if it is one of ours, else `default`."""

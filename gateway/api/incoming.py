@@ -8,14 +8,23 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from gateway.api.filenames import MEDIA_SUFFIXES, safe_suffix
-from gateway.errors import StorageFull, TooLarge
+from gateway.errors import InvalidRequest, MediaRefused, StorageFull, TooLarge
 from gateway.threads import Threads
 
 WRITE_BYTES = 1024**2  # written to the disk at once
+
+
+@dataclass(frozen=True)
+class Received:
+    """A file that came whole."""
+
+    path: Path
+    content_sha256: str  # in hex
 
 
 class FileField:
@@ -90,9 +99,37 @@ def locked_folder(parent: Path) -> tuple[Path, int]:
     return folder, lock
 
 
-def discard(folder: Path, lock: int, file: FileField) -> None:
+def copied(path: Path, folder: Path, limit_bytes: int) -> Received:
+    """Copy and hash a file of this machine into an upload's folder.
+
+    Raises:
+        InvalidRequest: it cannot be read.
+        MediaRefused: it is empty.
+        TooLarge: it is over the limit.
+        StorageFull: the disk is full.
+    """
+    target = folder / f"source{safe_suffix(path.name, MEDIA_SUFFIXES, '.bin')}"
+    digest, size = hashlib.sha256(), 0
+    try:
+        source = path.open("rb")
+    except OSError as error:
+        raise InvalidRequest(f"{path}: {error.strerror}") from error
+    with source, room(), target.open("xb") as file:
+        while data := source.read(WRITE_BYTES):
+            size += len(data)
+            if size > limit_bytes:
+                raise TooLarge(f"{path}: over the limit of {limit_bytes:,} bytes")
+            digest.update(data)
+            file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+    if size == 0:
+        raise MediaRefused("empty", f"{path}: the file has no bytes")
+    return Received(target, digest.hexdigest())
+
+
+def discard(folder: Path, lock: int) -> None:
     """Let go of an upload's folder; what was not moved to its place goes with it."""
-    file.close()
     shutil.rmtree(folder, ignore_errors=True)
     os.close(lock)
 
@@ -108,6 +145,21 @@ def remove_unlocked(folder: Path) -> bool:
     finally:
         os.close(descriptor)
     return True
+
+
+def is_locked(folder: Path) -> bool:
+    """Tell whether an upload that runs holds a folder; one that is gone nobody holds."""
+    try:
+        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def subfolders(parent: Path) -> Iterator[Path]:

@@ -5,7 +5,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
-from gateway.catalogue.job_queue import Kind
+from gateway.catalogue.claims import Kind
 from gateway.schemas import JobState, SearchReply
 from gateway.search.cache import Cache
 

@@ -75,7 +75,8 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
         "operationId": _operation_id(operation),
         "parameters": [*_path_parameters(operation.path), *_query_parameters(endpoint.query)],
         "responses": {
-            str(endpoint.status): _response(endpoint.status, schemas[endpoint.reply]),
+            str(endpoint.status): _reply(endpoint, schemas[endpoint.reply]),
+            **{str(status): {"description": HTTPStatus(status).phrase} for status in endpoint.also},
             **{str(status): _response(status, schemas[ErrorReply]) for status in endpoint.errors},
         },
     }
@@ -88,6 +89,12 @@ def _operation(operation: Operation, schemas: Mapping[Any, Any]) -> dict[str, An
 def _operation_id(operation: Operation) -> str:
     words = re.findall(r"[A-Za-z0-9]+", operation.path)
     return "_".join([operation.method.lower(), *words])
+
+
+def _reply(endpoint: Endpoint, schema: Mapping[str, Any]) -> dict[str, Any]:
+    told = _response(endpoint.status, schema)
+    body = {} if endpoint.reply is bytes else {"schema": schema}
+    return told | {"content": {endpoint.media_type: body}}
 
 
 def _response(status: int, schema: Mapping[str, Any]) -> dict[str, Any]:

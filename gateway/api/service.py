@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 from litestar import Request as LitestarRequest
@@ -14,6 +14,10 @@ from gateway.api.health import Readiness
 from gateway.api.metrics import Metrics
 from gateway.api.uploads import Uploads
 from gateway.doors import Doors
+
+if TYPE_CHECKING:
+    from gateway.api.media import FileStreams
+    from gateway.api.watching import Watch
 
 Request: TypeAlias = LitestarRequest[Any, Any, State]
 
@@ -27,6 +31,8 @@ class Service:
     readiness: Readiness
     metrics: Metrics
     patching: asyncio.Lock  # changes of metadata reach the index in the catalogue's order
+    watch: "Watch"
+    files: "FileStreams"
 
 
 def service_of(request: Request) -> Service:
@@ -45,6 +51,8 @@ class Endpoint:
     body: type[msgspec.Struct] | None = None
     form: Mapping[str, Any] = field(default_factory=dict)  # part → type; bytes are a file
     errors: tuple[int, ...] = ()
+    media_type: str = "application/json"  # of the reply
+    also: tuple[int, ...] = ()  # other statuses that are no errors: 206, 304
 
     @property
     def opt(self) -> dict[str, Any]:

@@ -14,6 +14,7 @@ import shutil
 import threading
 from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
@@ -22,6 +23,8 @@ from gateway.api.filenames import TRANSCRIPT_SUFFIXES, safe_suffix
 from gateway.api.forms import Field, MemoryField, read_form
 from gateway.api.incoming import (
     FileField,
+    Received,
+    copied,
     discard,
     locked_folder,
     remove_unlocked,
@@ -50,8 +53,18 @@ MAX_UPLOADS = 16  # at the same time
 MAX_METADATA_BYTES = 64 * 1024
 MAX_TRANSCRIPT_BYTES = 5 * 1024**2
 MAX_OVERHEAD_BYTES = 1024**2  # boundaries and headers of the form
-IDLE_S = 60.0  # without a byte, an upload is given up
+IDLE_S = 60.0  # without a byte, an upload is given up …
+LEAST_BYTES_PER_S = 4_096  # … and so it is when it comes more slowly than this …
+LEAST_OVER_S = 60.0  # … over so long a wait for its bytes
 VIDEO_ID_CHARS = 16
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """A transcript as it was sent."""
+
+    filename: str  # of which only the suffix counts
+    data: bytes
 
 
 def video_id(creator_id: str, content_sha256: str) -> str:
@@ -105,9 +118,10 @@ class Uploads:
             }
             try:
                 await read_form(_awaited(chunks), content_type, fields, limit_body_bytes)
-                return await self._disk.call(self._take, file, metadata, transcript)
+                return await self._disk.call(self._take_form, file, metadata, transcript)
             finally:
-                await asyncio.shield(self._disk.call(discard, folder, lock, file))
+                file.close()
+                await asyncio.shield(self._disk.call(discard, folder, lock))
 
     def sweep(self) -> int:
         """Remove what crashed uploads left behind; return how many folders went."""
@@ -117,11 +131,39 @@ class Uploads:
         folders += [folder for name, folder in videos.items() if name not in known]
         return sum(remove_unlocked(folder) for folder in folders)
 
-    def _take(self, file: FileField, metadata: MemoryField, transcript: MemoryField) -> Accepted:
+    def take_file(
+        self, path: Path, metadata: VideoMetadata, transcript: Path | None = None
+    ) -> Accepted:
+        """Take in a file of this machine as if it had been uploaded; it is copied.
+
+        Args:
+            path: the file.
+            metadata: title, creator, PIX and so on.
+            transcript: an .srt or .vtt file.
+
+        Raises:
+            InvalidRequest: the file or its transcript cannot be read, or the transcript is wrong.
+            TooLarge, MediaRefused, Conflict, StorageFull: as `accept` raises them.
+        """
+        folder, lock = locked_folder(self._settings.uploads_dir)
+        try:
+            file = copied(path, folder, self._settings.max_upload_bytes)
+            sidecar = None if transcript is None else read_sidecar_file(transcript)
+            return self._take(file, metadata, sidecar)
+        finally:
+            discard(folder, lock)
+
+    def _take_form(
+        self, file: FileField, metadata: MemoryField, transcript: MemoryField
+    ) -> Accepted:
         """Check a complete upload, move it to its place and enter it."""
         if file.size_bytes == 0:
             raise MediaRefused("empty", "file: there is none in the form, or it has no bytes")
         told = _metadata(metadata.data)
+        sidecar = Sidecar(transcript.filename, transcript.data) if transcript.given else None
+        return self._take(Received(file.path, file.content_sha256), told, sidecar)
+
+    def _take(self, file: Received, told: VideoMetadata, transcript: Sidecar | None) -> Accepted:
         new_id = video_id(told.creator_id, file.content_sha256)
         known = self._library.existing(new_id)
         if known is not None:
@@ -163,16 +205,35 @@ class Uploads:
 
 
 async def _awaited(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Pass chunks on, each of which must come in time."""
+    """Pass chunks on, which must come in time and not too slowly: each upload holds a place.
+
+    Only the time that is spent waiting for the client counts, not that of our own disk.
+    """
+    clock = asyncio.get_running_loop().time
+    waited_s, came_bytes = 0.0, 0
     try:
         while True:
+            begin_s = clock()
             async with asyncio.timeout(IDLE_S):
                 chunk = await anext(chunks, None)
             if chunk is None:
                 return
+            waited_s, came_bytes = waited_s + clock() - begin_s, came_bytes + len(chunk)
+            if waited_s >= LEAST_OVER_S:
+                _require_rate(came_bytes, waited_s)
+                waited_s, came_bytes = 0.0, 0
             yield chunk
     except TimeoutError as error:
         raise InvalidRequest(f"no byte came for {IDLE_S:g} s: the upload was given up") from error
+
+
+def _require_rate(came_bytes: int, waited_s: float) -> None:
+    """Refuse an upload that comes in drops."""
+    if came_bytes < LEAST_BYTES_PER_S * waited_s:
+        raise InvalidRequest(
+            f"{came_bytes:,} bytes came in {waited_s:.0f} s, at least {LEAST_BYTES_PER_S:,} a "
+            "second are expected: the upload was given up, send it over a better connection"
+        )
 
 
 def _metadata(data: bytes) -> VideoMetadata:
@@ -182,9 +243,19 @@ def _metadata(data: bytes) -> VideoMetadata:
         raise InvalidRequest(f"metadata: {error}") from error
 
 
-def _store_transcript(transcript: MemoryField, folder: Path) -> str | None:
+def read_sidecar_file(path: Path) -> Sidecar:
+    """Read a transcript of this machine; raises `InvalidRequest`, `TooLarge`."""
+    try:
+        if path.stat().st_size > MAX_TRANSCRIPT_BYTES:
+            raise TooLarge(f"{path}: over the limit of {MAX_TRANSCRIPT_BYTES:,} bytes")
+        return Sidecar(path.name, path.read_bytes())
+    except OSError as error:
+        raise InvalidRequest(f"{path}: {error.strerror}") from error
+
+
+def _store_transcript(transcript: Sidecar | None, folder: Path) -> str | None:
     """Check a sidecar and keep it beside the video; return its name."""
-    if not transcript.given:
+    if transcript is None:
         return None
     default = (
         ".vtt" if transcript.data.removeprefix(b"\xef\xbb\xbf").startswith(b"WEBVTT") else ".srt"
@@ -199,7 +270,7 @@ def _store_transcript(transcript: MemoryField, folder: Path) -> str | None:
 
 
 def _new_video(
-    new_id: str, file: FileField, metadata: VideoMetadata, transcript: str | None, info: MediaInfo
+    new_id: str, file: Received, metadata: VideoMetadata, transcript: str | None, info: MediaInfo
 ) -> NewVideo:
     return NewVideo(
         id=new_id,

@@ -52,7 +52,6 @@ READ = Endpoint(reply=Video, errors=(400, 404, 503))
 CHANGE = Endpoint(reply=Video, body=VideoPatch, errors=(400, 404, 409, 503))
 DELETE = Endpoint(reply=Job, status=202, errors=(400, 404, 503))
 INVEST = Endpoint(reply=Investment, status=201, body=InvestmentRequest, errors=(400, 404, 409, 503))
-JOB = Endpoint(reply=Job, errors=(400, 404, 503))
 
 
 @post("/v1/videos", status_code=202, request_max_body_size=None, opt=UPLOAD.opt)
@@ -122,13 +121,6 @@ async def invest(request: Request, video_id: str) -> Investment:
     )
 
 
-@get("/v1/jobs/{job_id:str}", opt=JOB.opt)
-async def read_job(request: Request, job_id: str) -> Job:
-    """Read a job: its state, what it is doing, and how far it is."""
-    doors = service_of(request).doors
-    return await doors.threads.call(doors.catalogue.jobs.job, checked_id(job_id, "job_id"))
-
-
 ROUTES = [
     upload_video,
     list_videos,
@@ -136,7 +128,6 @@ ROUTES = [
     change_video,
     delete_video,
     invest,
-    read_job,
 ]
 
 

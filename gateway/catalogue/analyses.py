@@ -20,6 +20,7 @@ class VideoRecord(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     creator_id: str
+    content_sha256: str
     state: VideoState
     source_name: str
     transcript_name: str | None
@@ -126,6 +127,11 @@ class Analyses:
                 raise Conflict(f"the video {video_id} was deleted while it was analysed")
             _replace_scenes(connection, video_id, found.scenes)
             _replace_segments(connection, video_id, found.segments)
+
+    def moved(self, video_id: str, model_version: str) -> None:
+        """Note that another bundle's index has a video's segments now."""
+        with self._database.write() as connection:
+            connection.execute(_alive(video_id).values(model_version=model_version))
 
     def outdated(self, limit: int) -> tuple[str, ...]:
         """Return searchable videos whose metadata the index has not got yet.

@@ -2,7 +2,7 @@
 
 Functions are synchronous, each one short transaction; async code calls them through
 `gateway.threads`. `library` holds the videos, `ledger` their PIX, `analyses` what was found in
-them, `jobs` the work that is due.
+them, `jobs` the work that is due, `control` what is asked of it from outside.
 """
 
 from collections.abc import Collection
@@ -15,6 +15,7 @@ from sqlalchemy.sql.elements import ColumnElement
 from gateway.catalogue import tables
 from gateway.catalogue.analyses import Analyses
 from gateway.catalogue.database import Database, id_batches
+from gateway.catalogue.job_control import JobControl
 from gateway.catalogue.job_queue import JobQueue
 from gateway.catalogue.ledger import Ledger
 from gateway.catalogue.library import Library
@@ -61,6 +62,7 @@ class Catalogue:
         self.ledger = Ledger(self._database)
         self.analyses = Analyses(self._database)
         self.jobs = JobQueue(self._database)
+        self.control = JobControl(self._database)
 
     def pix_of(self, video_ids: Collection[str]) -> dict[str, int]:
         """Return the PIX of those of `video_ids` that are searchable now; others are left out."""
@@ -69,27 +71,16 @@ class Catalogue:
 
     def segments(self, segment_ids: Collection[str]) -> dict[str, SegmentFacts]:
         """Return the facts of those of `segment_ids` that exist, by id."""
-        query = select(
-            _segments.id,
-            _segments.video_id,
-            _segments.start_s,
-            _segments.end_s,
-            _segments.text,
-            _segments.scene_index,
-            _segments.index.label("position"),  # a row is a tuple, which has an `index` already
-        )
         return {
-            row.id: SegmentFacts(
-                segment_id=row.id,
-                video_id=row.video_id,
-                start_s=row.start_s,
-                end_s=row.end_s,
-                text=row.text,
-                scene_index=row.scene_index,
-                index=row.position,
-            )
-            for row in self._rows(query, _segments.id, segment_ids)
+            row.id: _segment_facts(row)
+            for row in self._rows(_SEGMENT_FACTS, _segments.id, segment_ids)
         }
+
+    def segments_of(self, video_id: str) -> list[SegmentFacts]:
+        """Return the facts of a video's segments, in order."""
+        query = _SEGMENT_FACTS.where(_segments.video_id == video_id).order_by(_segments.index)
+        with self._database.read() as connection:
+            return [_segment_facts(row) for row in connection.execute(query)]
 
     def videos(self, video_ids: Collection[str]) -> dict[str, VideoFacts]:
         """Return the facts of those of `video_ids` that exist, by id."""
@@ -138,6 +129,29 @@ class Catalogue:
             for batch in id_batches(ids):
                 rows.extend(connection.execute(query.where(column.in_(batch))))
         return rows
+
+
+_SEGMENT_FACTS = select(
+    _segments.id,
+    _segments.video_id,
+    _segments.start_s,
+    _segments.end_s,
+    _segments.text,
+    _segments.scene_index,
+    _segments.index.label("position"),  # a row is a tuple, which has an `index` already
+)
+
+
+def _segment_facts(row: Row[*_Cells]) -> SegmentFacts:
+    return SegmentFacts(
+        segment_id=row.id,
+        video_id=row.video_id,
+        start_s=row.start_s,
+        end_s=row.end_s,
+        text=row.text,
+        scene_index=row.scene_index,
+        index=row.position,
+    )
 
 
 def _setting(connection: Connection, key: str) -> str | None:

@@ -1,4 +1,4 @@
-"""The two ways in which the catalogue writes a time."""
+"""The ways in which the catalogue writes a time."""
 
 import time
 from datetime import UTC, datetime
@@ -11,4 +11,9 @@ def now_s() -> float:
 
 def timestamp() -> str:
     """Return the time as RFC 3339 text in UTC, of one width, so that it sorts as text."""
-    return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+    return text_of(now_s())
+
+
+def text_of(at_s: float) -> str:
+    """Return a time in seconds since the epoch as such text."""
+    return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")

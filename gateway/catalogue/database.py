@@ -6,7 +6,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Connection, Engine, create_engine, event, func, insert, make_url, select
+from sqlalchemy import (
+    Connection,
+    Engine,
+    create_engine,
+    event,
+    func,
+    insert,
+    inspect,
+    make_url,
+    select,
+    update,
+)
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError, SQLAlchemyError
 
 from gateway.catalogue import tables
@@ -45,6 +56,7 @@ class Database:
         with self.write() as connection:
             if connection.dialect.name == "postgresql":  # processes may start together
                 connection.execute(select(func.pg_advisory_xact_lock(SCHEMA_LOCK)))
+            _migrate(connection)
             tables.metadata.create_all(connection)
             _check_schema(connection)
 
@@ -117,9 +129,25 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql(options.get("sqlite_begin", "BEGIN"))
 
 
-def _check_schema(connection: Connection) -> None:
+def _migrate(connection: Connection) -> None:
+    """Bring a catalogue of an older version up to this one, step by step."""
+    if not inspect(connection).has_table(tables.settings.name):
+        return  # a new one
+    key = tables.settings.c.key == "schema"
+    while (found := _schema(connection)) in tables.MIGRATIONS:
+        for statement in tables.MIGRATIONS[found]:
+            connection.exec_driver_sql(statement)
+        connection.execute(update(tables.settings).where(key).values(value=str(int(found) + 1)))
+
+
+def _schema(connection: Connection) -> str | None:
     query = select(tables.settings.c.value).where(tables.settings.c.key == "schema")
-    found = connection.execute(query).scalar_one_or_none()
+    found: str | None = connection.execute(query).scalar_one_or_none()
+    return found
+
+
+def _check_schema(connection: Connection) -> None:
+    found = _schema(connection)
     if found is None:
         row = {"key": "schema", "value": tables.SCHEMA_VERSION}
         connection.execute(insert(tables.settings).values(row))

@@ -6,15 +6,23 @@ claimed again when its lease ends.
 
 import secrets
 from collections.abc import Collection
-from typing import Any, Literal
+from typing import Any
 
-import msgspec
-from sqlalchemy import Connection, RowMapping, func, insert, or_, select, update
-from sqlalchemy.sql.dml import Update
+from sqlalchemy import Connection, RowMapping, func, insert, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
 from gateway.catalogue.analyses import mark_failed
+from gateway.catalogue.claims import (
+    TURNS,
+    ClaimedJob,
+    Kind,
+    close_cancelled,
+    due,
+    first,
+    held,
+    take,
+)
 from gateway.catalogue.clock import now_s, timestamp
 from gateway.catalogue.database import Database
 from gateway.errors import Conflict, NotFound
@@ -24,21 +32,11 @@ BACKOFF_FIRST_S = 0.5  # before a job is tried again; doubles with each try
 BACKOFF_MAX_S = 10.0
 MAX_ERROR_CHARS = 1_000
 
-Kind = Literal["ingest", "deepen", "delete"]
+INGEST_CANCELLED = "cancelled: the analysis was stopped; upload the file again to analyse it"
 
+_QUEUED: tuple[JobState] = ("queued",)
 _RUNNING: tuple[JobState] = ("running",)
 _jobs = tables.jobs.c
-
-
-class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that a worker holds until its lease ends."""
-
-    id: str
-    video_id: str
-    kind: Kind
-    attempts: int  # with this one
-    waits: int
-    worker: str
 
 
 class JobQueue:
@@ -56,6 +54,12 @@ class JobQueue:
             raise NotFound(f"there is no job {job_id}")
         return to_job(row)
 
+    def add(self, video_id: str, kind: Kind, priority: int = 0) -> Job:
+        """Enqueue a job for a video; one of this kind that waits already is returned instead."""
+        with self._database.write() as connection:
+            waiting = latest_job(connection, video_id, kind=kind, states=_QUEUED)
+            return waiting or enqueue(connection, video_id, kind, priority)
+
     def counts(self) -> dict[tuple[Kind, JobState], int]:
         """Return how many jobs there are of each kind and state."""
         query = select(_jobs.kind, _jobs.state, func.count()).group_by(_jobs.kind, _jobs.state)
@@ -65,7 +69,7 @@ class JobQueue:
     def is_due(self) -> bool:
         """Tell whether there is anything to claim: cheap, and takes no lock."""
         with self._database.read() as connection:
-            return connection.execute(select(_jobs.id).where(_due()).limit(1)).first() is not None
+            return connection.execute(select(_jobs.id).where(due()).limit(1)).first() is not None
 
     def is_running(self, video_id: str) -> bool:
         """Tell whether a worker has a job of this video now."""
@@ -73,16 +77,35 @@ class JobQueue:
             return latest_job(connection, video_id, states=_RUNNING) is not None
 
     def claim(self, worker: str, *, lease_s: float) -> ClaimedJob | None:
-        """Take the oldest due job for `lease_s` seconds; None where nothing is due.
+        """Take the most urgent due job for `lease_s` seconds; None where nothing is due.
 
-        A job whose worker died comes again, however often: `attempts` tells whoever claims it.
+        A job whose worker died comes first, however often: `attempts` tells whoever claims it.
+        Of the others the highest priority counts, then age.
         """
         try:
             with self._database.write() as connection:
-                _close_cancelled(connection)
-                return _claim(connection, worker, lease_s)
+                close_cancelled(connection)
+                for wanted, order in TURNS:
+                    row = first(connection, wanted(), order)
+                    if row is not None:
+                        return take(connection, row, worker, lease_s)
+                return None
         except Conflict:  # another worker took a job of the same video in this moment
             return None
+
+    def claim_job(self, job_id: str, worker: str, *, lease_s: float) -> ClaimedJob | None:
+        """Take this job; None where it rests, another worker has it, or it has ended."""
+        try:
+            with self._database.write() as connection:
+                wanted = due() & (_jobs.id == job_id)
+                row = first(connection, wanted, (_jobs.id,))
+                return None if row is None else take(connection, row, worker, lease_s)
+        except Conflict:
+            return None
+
+    def hold(self, job: ClaimedJob, *, lease_s: float) -> bool:
+        """Prolong the lease of a job even if it was asked to stop; False when it is not ours."""
+        return self._update(job, {"lease_until_s": now_s() + lease_s})
 
     def extend(
         self,
@@ -113,14 +136,23 @@ class JobQueue:
         told = error[:MAX_ERROR_CHARS]
         values = {"state": "failed", "error": told, "worker": None}
         with self._database.write() as connection:
-            ours = connection.execute(_held(job).values(values)).rowcount == 1
+            ours = connection.execute(held(job).values(values)).rowcount == 1
             if ours and job.kind == "ingest":
                 mark_failed(connection, job.video_id, told)
             return ours
 
     def cancel(self, job: ClaimedJob) -> bool:
-        """End a job that was asked to stop; False when it was not ours any more."""
-        return self._update(job, {"state": "cancelled", "worker": None})
+        """End a job that was asked to stop; False when it was not ours any more.
+
+        A video that was never searchable fails with its ingest; one that is being deleted or is
+        searchable already stays as it is.
+        """
+        with self._database.write() as connection:
+            values = {"state": "cancelled", "worker": None}
+            ours = connection.execute(held(job).values(values)).rowcount == 1
+            if ours and job.kind == "ingest":
+                mark_failed(connection, job.video_id, INGEST_CANCELLED)
+            return ours
 
     def put_back(self, job: ClaimedJob, *, stage: str, counted: bool, delay: bool = True) -> bool:
         """Give a job up so that it is tried again; False when it was not ours any more.
@@ -145,7 +177,7 @@ class JobQueue:
     def _update(
         self, job: ClaimedJob, values: dict[str, Any], *conditions: ColumnElement[bool]
     ) -> bool:
-        statement = _held(job).where(*conditions).values(values)
+        statement = held(job).where(*conditions).values(values)
         with self._database.write() as connection:
             return connection.execute(statement).rowcount == 1
 
@@ -155,7 +187,7 @@ def backoff_s(waits: int) -> float:
     return min(BACKOFF_MAX_S, BACKOFF_FIRST_S * 2.0 ** min(waits, 16))
 
 
-def enqueue(connection: Connection, video_id: str, kind: Kind) -> Job:
+def enqueue(connection: Connection, video_id: str, kind: Kind, priority: int = 0) -> Job:
     """Append a job to the queue, in the transaction of what makes it needed."""
     now = timestamp()
     row: dict[str, Any] = {
@@ -168,6 +200,7 @@ def enqueue(connection: Connection, video_id: str, kind: Kind) -> Job:
         "attempts": 0,
         "waits": 0,
         "cancelled": False,
+        "priority": priority,
         "run_at_s": now_s(),
         "lease_until_s": 0.0,
         "created_at": now,
@@ -206,56 +239,3 @@ def cancel_others(connection: Connection, video_id: str) -> None:
 def to_job(row: RowMapping | dict[str, Any]) -> Job:
     """Return a row of the jobs as the API tells it."""
     return Job(**{name: row[name] for name in Job.__struct_fields__})
-
-
-def _held(job: ClaimedJob) -> Update:
-    """Update a job as long as it is its worker's."""
-    ours = (_jobs.id == job.id) & (_jobs.worker == job.worker) & (_jobs.state == "running")
-    return update(tables.jobs).where(ours).values(updated_at=timestamp())
-
-
-def _due() -> ColumnElement[bool]:
-    now = now_s()
-    queued = (_jobs.state == "queued") & (_jobs.run_at_s <= now)
-    abandoned = (_jobs.state == "running") & (_jobs.lease_until_s < now)
-    other = tables.jobs.alias()
-    video_is_worked_on = (
-        select(other.c.id)
-        .where(other.c.video_id == _jobs.video_id, other.c.state == "running")
-        .exists()
-    )
-    return or_(abandoned, queued & ~video_is_worked_on)
-
-
-def _claim(connection: Connection, worker: str, lease_s: float) -> ClaimedJob | None:
-    query = (
-        select(_jobs.id, _jobs.video_id, _jobs.kind, _jobs.attempts, _jobs.waits)
-        .where(_due())
-        .order_by(_jobs.created_at, _jobs.id)
-        .limit(1)
-        .with_for_update(skip_locked=True)  # PostgreSQL; SQLite has one writer at a time
-    )
-    row = connection.execute(query).mappings().first()
-    if row is None:
-        return None
-    job = ClaimedJob(**{**row, "attempts": row["attempts"] + 1}, worker=worker)
-    values = {
-        "state": "running",
-        "stage": "starting",
-        "worker": worker,
-        "attempts": job.attempts,
-        "lease_until_s": now_s() + lease_s,
-        "updated_at": timestamp(),
-    }
-    connection.execute(update(tables.jobs).where(_jobs.id == job.id).values(values))
-    return job
-
-
-def _close_cancelled(connection: Connection) -> None:
-    """End the jobs that were asked to stop and have no living worker that could obey."""
-    abandoned = (_jobs.state == "running") & (_jobs.lease_until_s < now_s())
-    connection.execute(
-        update(tables.jobs)
-        .where(abandoned, _jobs.cancelled.is_(True))
-        .values(state="cancelled", updated_at=timestamp(), worker=None)
-    )

@@ -3,7 +3,7 @@
 import secrets
 from collections.abc import Callable
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import Connection, func, insert, select, update
 
 from gateway.catalogue import tables
 from gateway.catalogue.clock import timestamp
@@ -13,6 +13,7 @@ from gateway.errors import Conflict, NotFound
 from gateway.schemas import Investment, InvestmentRequest, JobState
 
 UPLOAD_KEY = "upload:pix"  # the entry that came with the upload; no client's key has a colon
+AGAIN_KEY = "upload:pix:{total}"  # what a later upload, after a failure, brought on top of it
 
 Deeper = Callable[[float, int, int], bool]
 """Tells whether more PIX means more frames: duration in s, PIX analysed, PIX now."""
@@ -90,6 +91,18 @@ def append(connection: Connection, video_id: str, key: str, pix: int) -> tuple[s
     raised = update(tables.videos).where(_videos.id == video_id).values(pix=_videos.pix + pix)
     connection.execute(raised)
     return str(row["id"]), str(row["created_at"])
+
+
+def append_upload(connection: Connection, video_id: str, pix: int) -> None:
+    """Enter an upload's PIX, as far as they are over what uploads brought before."""
+    brought = select(func.coalesce(func.sum(_investments.pix), 0))
+    query = brought.where(
+        _investments.video_id == video_id, _investments.key.startswith(UPLOAD_KEY)
+    )
+    before = int(connection.execute(query).scalar_one())
+    if pix > before:
+        key = AGAIN_KEY.format(total=pix) if before else UPLOAD_KEY
+        append(connection, video_id, key, pix - before)
 
 
 def _is_repeated(

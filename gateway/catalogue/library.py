@@ -5,13 +5,13 @@ from collections.abc import Collection
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, delete, insert, select, tuple_, update
+from sqlalchemy import Connection, RowMapping, delete, func, insert, select, tuple_, update
 
 from gateway.catalogue import tables
 from gateway.catalogue.clock import timestamp
 from gateway.catalogue.database import Database, id_batches
 from gateway.catalogue.job_queue import cancel_others, enqueue, latest_job
-from gateway.catalogue.ledger import UPLOAD_KEY, append
+from gateway.catalogue.ledger import append_upload
 from gateway.errors import Conflict, InvalidRequest, NotFound
 from gateway.schemas import (
     Accepted,
@@ -88,7 +88,8 @@ class Library:
         """Add a video, its first PIX and its job in one transaction.
 
         A video that is there already stays as it is, unless its analysis had failed: then it is
-        taken in anew, with its ledger kept.
+        taken in anew with the new metadata. Its ledger is kept: of the PIX of the new upload only
+        what is over that of the uploads before is added, so that sending again costs nothing.
 
         Raises:
             Conflict: the video is being deleted.
@@ -108,8 +109,7 @@ class Library:
             if connection.execute(update(tables.videos).where(failed).values(values)).rowcount == 0:
                 created = {"id": new.id, "pix": 0, "created_at": timestamp()}
                 connection.execute(insert(tables.videos).values(values | created))
-                if new.metadata.pix:
-                    append(connection, new.id, UPLOAD_KEY, new.metadata.pix)
+            append_upload(connection, new.id, new.metadata.pix)
             job = enqueue(connection, new.id, "ingest")
         return Accepted(video_id=new.id, job_id=job.id, existing=False)
 
@@ -145,19 +145,45 @@ class Library:
             _set_state(connection, video_id, "deleting")
             return enqueue(connection, video_id, "delete")
 
-    def remove(self, video_id: str) -> None:
-        """Remove a video with its scenes, segments and ledger: the end of a deletion."""
+    def remove(self, video_id: str) -> dict[str, int]:
+        """Remove a video with its scenes, segments and ledger: the end of a deletion.
+
+        Returns:
+            What is left of it, rows by table; empty where all is gone.
+        """
         with self._database.write() as connection:
             connection.execute(delete(tables.videos).where(_videos.id == video_id))
+            return _rows_left(connection, video_id)
 
     def known(self, video_ids: Collection[str]) -> set[str]:
         """Return those of `video_ids` that the catalogue has, in whatever state."""
-        found: set[str] = set()
+        return set(self.states(video_ids))
+
+    def ready_ids(self) -> list[str]:
+        """Return the ids of all searchable videos, in order."""
+        query = select(_videos.id).where(_videos.state == "ready").order_by(_videos.id)
+        with self._database.read() as connection:
+            return list(connection.execute(query).scalars())
+
+    def states(self, video_ids: Collection[str]) -> dict[str, VideoState]:
+        """Return the states of those of `video_ids` that the catalogue has."""
+        found: dict[str, VideoState] = {}
         with self._database.read() as connection:
             for batch in id_batches(video_ids):
-                query = select(_videos.id).where(_videos.id.in_(batch))
-                found.update(connection.execute(query).scalars())
+                query = select(_videos.id, _videos.state).where(_videos.id.in_(batch))
+                found.update({row.id: row.state for row in connection.execute(query)})
         return found
+
+
+def _rows_left(connection: Connection, video_id: str) -> dict[str, int]:
+    owned = (tables.scenes, tables.segments, tables.investments)
+    counts = {
+        table.name: connection.execute(
+            select(func.count()).select_from(table).where(table.c.video_id == video_id)
+        ).scalar_one()
+        for table in owned
+    }
+    return {name: count for name, count in counts.items() if count}
 
 
 def _row(connection: Connection, video_id: str) -> RowMapping:

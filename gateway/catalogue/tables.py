@@ -21,7 +21,16 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = "1"  # raised when a table changes; an older catalogue is refused, not guessed at
+SCHEMA_VERSION = "2"  # raised when a table changes
+
+# What brings an older catalogue up to the next version; one that is not here is refused.
+MIGRATIONS = {
+    "1": (
+        "ALTER TABLE jobs ADD COLUMN priority INTEGER DEFAULT 0 NOT NULL",
+        "CREATE INDEX IF NOT EXISTS jobs_next ON jobs (state, priority DESC, created_at)",
+        "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (state, updated_at)",
+    )
+}
 
 metadata = MetaData()
 
@@ -110,12 +119,15 @@ jobs = Table(
     Column("attempts", Integer, nullable=False),  # times that work on it began and counted
     Column("waits", Integer, nullable=False),  # times that it was put back since it last advanced
     Column("cancelled", Boolean, nullable=False),  # asked to stop; the worker that has it obeys
+    Column("priority", Integer, nullable=False, server_default=text("0")),  # higher comes first
     Column("worker", String(64)),
     Column("run_at_s", Float, nullable=False),  # not before
     Column("lease_until_s", Float, nullable=False),
     Column("created_at", String(27), nullable=False),
     Column("updated_at", String(27), nullable=False),
     Index("jobs_due", "state", "run_at_s"),
+    Index("jobs_next", "state", text("priority DESC"), "created_at"),
+    Index("jobs_ended", "state", "updated_at"),
     # One worker at a time works on a video: the database itself says so.
     Index(
         "jobs_one_running_a_video",

@@ -1,8 +1,8 @@
 """`pixserve ingest`, `videos`, `invest` and `delete`."""
 
 import secrets
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Event
@@ -10,14 +10,16 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.api.filenames import MEDIA_SUFFIXES, TRANSCRIPT_SUFFIXES
+from gateway.commands.local import DEFAULT_DATA_DIR, DataDir
 from gateway.commands.terminal import DEFAULT_URL, Url, connect, print_table, shown, table_of
-from gateway.errors import InvalidRequest, PixserveError
+from gateway.errors import Conflict, InvalidRequest, PixserveError
 
 if TYPE_CHECKING:
     from rich.progress import Progress
 
+    from gateway.client import Client
     from gateway.schemas import Job, Video, VideoMetadata
+    from ingest.manifest import Item
 
 AT_ONCE = 4  # files that are sent or waited for together
 INGEST_EXAMPLES = """Send videos and wait until they can be searched.
@@ -30,7 +32,14 @@ pixserve ingest recordings/ --creator anna --category tutorial --tags cooking,br
 
 pixserve ingest talk.mp4 --transcript talk.en.vtt
 
-A folder is searched for video and sound files; a .srt or .vtt file of the same name goes along.
+pixserve ingest library.jsonl --workers 8
+
+A folder is searched for video and sound files; a .srt or .vtt file of the same name goes along. A
+manifest, .jsonl or .parquet, has a row a file: its path and, where wanted, transcript, title,
+description, category, creator_id, pix, tags and language.
+
+--workers and --ray read the files on this machine, without an upload, and analyse so many at once
+beside the running stack, whose data folder they write; the others speak to the gateway.
 """
 
 
@@ -64,17 +73,22 @@ def ingest(
     transcript: Annotated[
         Path | None, typer.Option(help="An .srt or .vtt file, for one video.")
     ] = None,
+    priority: Annotated[int, typer.Option(help="Higher comes first.", min=-100, max=100)] = 0,
+    workers: Annotated[
+        int, typer.Option(help="Bulk: videos at once, in processes of this machine.", min=0)
+    ] = 0,
+    ray: Annotated[
+        str, typer.Option(help="Bulk: on a Ray cluster, at this address; local: of its own.")
+    ] = "",
+    data_dir: DataDir = DEFAULT_DATA_DIR,
     url: Url = DEFAULT_URL,
 ) -> None:
     """Send videos and wait until they can be searched."""
-    import msgspec
-    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+    from dataclasses import replace
 
     from gateway.schemas import VideoMetadata
+    from ingest.manifest import read_items
 
-    files = list(_media_files(paths))
-    if transcript is not None and len(files) != 1:
-        raise InvalidRequest(f"--transcript belongs to one video, not to {len(files)}")
     metadata = VideoMetadata(
         title=title or "",
         description=description,
@@ -84,17 +98,33 @@ def ingest(
         tags=tuple(tag.strip() for tag in tags.split(",") if tag.strip()),
         language=language,
     )
+    items = read_items(paths, metadata)
+    if transcript is not None:
+        found = list(items)
+        if len(found) != 1:
+            raise InvalidRequest(f"--transcript belongs to one video, not to {len(found)}")
+        items = iter([replace(found[0], transcript=transcript)])
+    if workers or ray:
+        from gateway.commands.bulk import run_bulk
+
+        if priority:
+            raise InvalidRequest("--priority is for uploads; bulk work is begun at once")
+        raise typer.Exit(run_bulk(items, workers or 1, ray, data_dir))
+    _upload(list(items), priority, url)
+
+
+def _upload(items: "list[Item]", priority: int, url: str) -> None:
+    """Send files to the gateway, some at once, and wait for their jobs."""
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
+
     connect(url).close()
     columns = (TextColumn("{task.description}"), BarColumn(), TaskProgressColumn())
     stop = Event()
     with Progress(*columns) as bars, ThreadPoolExecutor(AT_ONCE) as pool:
-
-        def one(path: Path) -> Outcome:
-            told = msgspec.structs.replace(metadata, title=metadata.title or path.stem)
-            return _ingest_one(url, path, told, transcript or _sidecar(path), bars, stop)
-
         try:
-            outcomes = list(pool.map(one, files))
+            outcomes = list(
+                pool.map(lambda item: _ingest_one(url, item, priority, bars, stop), items)
+            )
         except KeyboardInterrupt:
             stop.set()
             typer.echo("what was sent is analysed on: see pixserve videos", err=True)
@@ -174,37 +204,11 @@ def delete(
     typer.echo(f"{video} is deleted")
 
 
-def _media_files(paths: list[Path]) -> Iterator[Path]:
-    for path in paths:
-        if path.is_dir():
-            inside = (file for file in sorted(path.rglob("*")) if file.is_file())
-            found = [file for file in inside if file.suffix.lower() in MEDIA_SUFFIXES]
-            if not found:
-                raise InvalidRequest(f"{path}: no video or sound file in this folder")
-            yield from found
-        elif path.is_file():
-            yield path
-        else:
-            raise InvalidRequest(f"{path}: there is no such file or folder")
-
-
-def _sidecar(path: Path) -> Path | None:
-    """Return the transcript that lies beside a file under the same name."""
-    candidates = (path.with_suffix(suffix) for suffix in sorted(TRANSCRIPT_SUFFIXES))
-    return next((file for file in candidates if file.is_file()), None)
-
-
-def _ingest_one(
-    url: str,
-    path: Path,
-    metadata: "VideoMetadata",
-    transcript: Path | None,
-    bars: "Progress",
-    stop: Event,
-) -> Outcome:
+def _ingest_one(url: str, item: "Item", priority: int, bars: "Progress", stop: Event) -> Outcome:
     """Send one file and wait for its job, until `stop` is set; an error is this file's alone."""
     from gateway.client import Client
 
+    path, metadata = item.path, item.metadata
     name = shown(path.name).plain
     bar = bars.add_task(f"{name}: sending", total=100)
 
@@ -218,7 +222,9 @@ def _ingest_one(
 
     try:
         with Client(url) as client:
-            accepted = client.upload(path, metadata, transcript, sent)
+            accepted = client.upload(path, metadata, item.transcript, sent)
+            if priority and not accepted.existing:
+                _rank(client, accepted.job_id, priority)
             job = client.wait(accepted.job_id, analysed, stop=stop)
             video = client.video(accepted.video_id)
     except (PixserveError, OSError) as error:
@@ -227,6 +233,12 @@ def _ingest_one(
     if job.state != "succeeded":
         return Outcome(path, video, job.error or job.state, failed=True)
     return Outcome(path, video, _kept(video, metadata, accepted.existing), failed=False)
+
+
+def _rank(client: "Client", job_id: str, priority: int) -> None:
+    """Say how urgent a job is, unless it is over by now."""
+    with suppress(Conflict):
+        client.set_priority(job_id, priority)
 
 
 def _kept(video: "Video", metadata: "VideoMetadata", existing: bool) -> str:

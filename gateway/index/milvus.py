@@ -8,14 +8,14 @@ none; it makes a write 0.4 s longer there, and no longer on the embedded engine.
 
 import asyncio
 import time
-from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from collections.abc import Sequence
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
 from gateway.errors import Unavailable, Unsupported
 from gateway.index import schema, wire
 from gateway.index.calls import Calls, CollectionMissing
+from gateway.index.inventory import Inventory, batches, write_seen
 from gateway.index.rows import LEGS, Candidate, IndexRow, VideoFields
 from gateway.index.schema import Engine, Message
 from gateway.schemas import LegName
@@ -24,8 +24,6 @@ from gateway.search.filters import equals, one_of
 MAX_ROWS_PER_CALL = 256  # rows in one write; 256 rows of 1,024 dimensions are 1 MiB
 LOADING_POLL_S = 0.05  # between questions whether a collection is loaded
 PERCENT = 100
-
-T = TypeVar("T")
 
 
 class Milvus:
@@ -44,6 +42,7 @@ class Milvus:
 
     def __init__(self, uri: str, *, ef: int = 200) -> None:
         self._calls = Calls(uri)
+        self.inventory = Inventory(self._calls)
         self._ef = ef
         self._engine: Engine | None = None
 
@@ -83,7 +82,7 @@ class Milvus:
         """
         until = time.monotonic() + timeout_s
         engine = await self._known_engine(until)
-        legs = {leg: [row for row in rows if _has(row, leg)] for leg in _legs(engine)}
+        legs = {leg: [row for row in rows if has_row(row, leg)] for leg in _legs(engine)}
         upserts = [
             wire.upsert(bundle, leg, batch)
             for leg, kept in legs.items()
@@ -124,9 +123,7 @@ class Milvus:
 
     async def _write(self, method: str, request: Message, until: float) -> None:
         """Send a write, then wait until it can be seen."""
-        await self._calls.send(method, request, until)
-        seen = wire.query(request.collection_name, "", ["count(*)"], after_writes=True)
-        await self._calls.send("Query", seen, until)
+        await write_seen(self._calls, method, request, until)
 
     async def search_vector(
         self,
@@ -182,6 +179,10 @@ class Milvus:
         request = wire.query(schema.collection_name(bundle, leg), expression, ["count(*)"])
         return wire.read_count(await self._calls.send("Query", request, until))
 
+    async def legs(self, *, timeout_s: float) -> tuple[LegName, ...]:
+        """Return the legs that this engine can hold."""
+        return _legs(await self._known_engine(time.monotonic() + timeout_s))
+
     async def ready(self, *, timeout_s: float) -> bool:
         """Return whether Milvus answers and calls itself healthy."""
         until = time.monotonic() + timeout_s
@@ -210,14 +211,10 @@ class Milvus:
         self._calls.close()
 
 
-def batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:
-    """Cut a sequence into pieces of at most `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))
-
-
 def _legs(engine: Engine) -> tuple[LegName, ...]:
     return tuple(leg for leg in LEGS if leg != "keyword" or engine.bm25)
 
 
-def _has(row: IndexRow, leg: LegName) -> bool:
+def has_row(row: IndexRow, leg: LegName) -> bool:
+    """Say whether a segment has a row in a leg."""
     return bool(row.keywords) if leg == "keyword" else row.vector(leg) is not None

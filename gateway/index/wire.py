@@ -15,6 +15,7 @@ from gateway.errors import InvalidRequest
 from gateway.index.rows import Candidate, IndexRow, VideoFields, cut, keyword_text
 from gateway.index.schema import Message, collection_name, dimension, pairs
 from gateway.schemas import LegName
+from gateway.search.filters import quoted
 
 MAX_VECTOR_ERROR = 0.01  # how far from unit length a vector may be
 BOUNDED = 2  # as a timestamp: read what the engine has, at most seconds old, and wait for nothing
@@ -196,6 +197,27 @@ def query(
         consistency_level=common_pb2.Strong if after_writes else common_pb2.Bounded,
         guarantee_timestamp=0 if after_writes else BOUNDED,
     )
+
+
+def page(name: str, after: str, limit: int) -> Message:
+    """Return the request for the next rows of a collection by their ids, in ascending order.
+
+    The parameters are those of pymilvus' query iterator: with them an engine returns the smallest
+    ids that the filter lets through.
+    """
+    request = query(name, f"segment_id > {quoted(after)}", ["segment_id", "video_id"])
+    request.query_params.extend(
+        pairs(limit=limit, iterator=True, reduce_stop_for_best=True, offset=0)
+    )
+    return request
+
+
+def read_ids(reply: Message) -> list[tuple[str, str]]:
+    """Return the ids of segments and of their videos that a query for both read."""
+    columns = {column.field_name: _values(column) for column in reply.fields_data}
+    if not columns:
+        return []
+    return list(zip(columns["segment_id"], columns["video_id"], strict=True))
 
 
 def read_strings(reply: Message) -> Sequence[str]:

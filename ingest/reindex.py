@@ -1,0 +1,65 @@
+"""Writes a video's rows into the index again, from the catalogue and its kept tokens.
+
+Nothing is decoded: frames, sounds and texts were embedded when the video was analysed. Only where
+the tokens are gone, damaged, or another bundle's, is the video analysed anew.
+"""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+
+from ensembles.arrays import FloatArray
+from gateway.catalogue.catalogue import SegmentFacts
+from gateway.catalogue.claims import ClaimedJob
+from gateway.doors import Doors
+from gateway.errors import ConfigurationError, NotFound
+from ingest.from_tokens import check_segments, rows_from_tokens, to_fuse
+from ingest.lease import Lease
+from ingest.tasks import ingest, require_parts, write_index
+from ingest.tokens import TOKENS_FILE, Tokens, read_tokens
+
+FUSE_S = 30.0  # for some segments on a busy machine
+
+log = logging.getLogger("pixserve.worker")
+
+
+async def reindex(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
+    """Make the index have exactly the rows of a video that the catalogue and its tokens say.
+
+    Raises:
+        MediaRefused: it must be analysed anew, and cannot be.
+        Conflict, NotFound: it is being deleted, or gone.
+        Unavailable: Triton, Milvus or the catalogue does not answer.
+    """
+    record = await doors.threads.call(doors.catalogue.analyses.record, job.video_id)
+    if record.state in ("failed", "deleting"):
+        raise NotFound(f"the video {record.id} is {record.state}: there is nothing to index")
+    await require_parts(doors)
+    segments = await doors.threads.call(doors.catalogue.segments_of, record.id)
+    folder = doors.settings.videos_dir / record.id
+    try:
+        tokens = await doors.disk.call(_tokens, doors, folder, segments)
+    except ConfigurationError as error:
+        log.info("video %s is analysed anew: %s", record.id, error)
+        await ingest(doors, job, lease)
+        return
+    lease.tell("fuse", 20)
+    fused = await _fused(doors, tokens)
+    lease.tell("index", 60)
+    lease.commit()
+    rows = rows_from_tokens(record, segments, tokens, fused)
+    await write_index(doors, record.id, rows, is_new=False)
+    await doors.threads.call(doors.catalogue.analyses.mark_indexed, record.id, record.revision)
+
+
+def _tokens(doors: Doors, folder: Path, segments: list[SegmentFacts]) -> Tokens:
+    tokens = read_tokens(folder / TOKENS_FILE, doors.bundle)
+    check_segments(tokens, segments)
+    return tokens
+
+
+async def _fused(doors: Doors, tokens: Tokens) -> FloatArray:
+    """Return the fused embeddings of all segments, (segments, fused)."""
+    parts = [await doors.triton.fuse(part, timeout_s=FUSE_S) for part in to_fuse(tokens)]
+    return np.concatenate(parts)
