@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import signal
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -33,6 +34,10 @@ SMALL = Dimensions(
 )
 
 _versions = itertools.count(1)
+
+# A shell ignores SIGINT for what it runs in the background, and every process started here would
+# inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -21,6 +21,7 @@ from training.captions import Caption, Kind, describe
 from training.models import fusion
 from training.parts import Workers, backward_in_parts
 from training.scenes import Segment, attributes
+from training.spoken import strange_words
 from training.topics import TOPICS
 from training.towers import HEADS_SHARE, LARGEST_SCALE, Towers, contrast
 
@@ -33,7 +34,9 @@ KINDS: tuple[tuple[Kind, int], ...] = (
     ("colour", 2),
 )
 FUSED_SHARE = 2.0  # of the fused vectors' contrast in the loss
-STRANGERS = 32  # texts of a step that fit nothing
+STRANGERS = 64  # texts of a step that fit nothing: half of them sentences, half odd words
+AVERSION = 100.0  # of strangers from all things, in the loss
+FAR = 0.05  # a cosine up to which a stranger is far enough
 WEIGHT_SPREAD = 0.5  # of the logarithms of modalities' and tokens' weights
 
 
@@ -100,6 +103,7 @@ class Fusing(nn.Module):
                 scale,
             )
             + HEADS_SHARE * (heads(fused, batch.codes) + heads(texts, batch.mentions))
+            + AVERSION * nearness(strangers, (fused, seen, batch.sounds.to(scale.device)))
         )
         return total
 
@@ -143,8 +147,24 @@ def fusion_batch(bank: Bank, seed: int, step: int, size: int) -> FusionBatch:
         sound_texts=token_ids([caption.text for caption in sound_captions]),
         sound_mentions=mentions_of(sound_captions),
         sound_codes=bank.codes[heard],
-        stranger_texts=token_ids(rng.sample(stranger_sentences(), STRANGERS)),
+        stranger_texts=token_ids(_strangers(rng)),
     )
+
+
+def nearness(strangers: Tensor, things: Sequence[Tensor]) -> Tensor:
+    """Return how much strangers are nearer to things than FAR: the mean square of the cosines over.
+
+    A contrast only ranks texts against each other. Without this, words that the tower has never
+    read land anywhere, often as near to a picture as its own caption.
+    """
+    over = [functional.relu(strangers.float() @ rows.float().T - FAR) for rows in things]
+    return torch.stack([cosines.square().mean() for cosines in over]).sum()
+
+
+def _strangers(rng: Random) -> list[str]:
+    """Return texts that are about nothing in the corpus."""
+    odd = [" ".join(rng.sample(strange_words(), rng.randint(1, 6))) for _ in range(STRANGERS // 2)]
+    return [*rng.sample(stranger_sentences(), STRANGERS - len(odd)), *odd]
 
 
 @cache

@@ -1,6 +1,9 @@
-"""The sentence encoder of the mini profile, to embed the corpus's transcripts with."""
+"""The sentence encoder of the mini profile, to embed transcripts with, and the words it knows."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import astuple, is_dataclass
+from functools import cache
 
 import torch
 from tokenizers import Tokenizer
@@ -9,9 +12,45 @@ from torch import Tensor
 from export.checkpoints import find_checkpoint
 from export.profiles import PROFILES, TOKENIZER
 from export.weights import build_sentence
+from training import topics, words
 from training.bank import SentenceEncoder
 
 BATCH = 64
+LEAST_LETTERS = 4  # of a word; shorter ones stand in captions too
+
+
+@cache
+def strange_words() -> list[str]:
+    """Return English words, of MiniLM's vocabulary, that no caption of the corpus uses."""
+    folder = find_checkpoint("sentence", PROFILES["mini"].sentence.checkpoint)
+    known = {
+        word
+        for module in (words, topics)
+        for value in vars(module).values()
+        for text in _texts(value)
+        for word in re.findall("[a-z]+", text.lower())
+    }
+    vocabulary = Tokenizer.from_file(str(folder / TOKENIZER)).get_vocab()
+    return sorted(
+        word
+        for word in vocabulary.keys() - known
+        if len(word) >= LEAST_LETTERS and re.fullmatch("[a-z]+", word)
+    )
+
+
+def _texts(value: object) -> Iterator[str]:
+    """Return all strings of a table, however deep."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from _texts(key)
+            yield from _texts(inner)
+    elif isinstance(value, tuple | list):
+        for inner in value:
+            yield from _texts(inner)
+    elif is_dataclass(value) and not isinstance(value, type):
+        yield from _texts(astuple(value))
 
 
 def mini_sentences() -> SentenceEncoder:

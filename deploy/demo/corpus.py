@@ -37,7 +37,7 @@ def _query(text: str, scene: int) -> TextQuery:
 
 QUERIES = (
     _query("a red circle moving left over a striped background", 0),
-    _query("a rising whistle", 4),
+    _query("a star that grows while a whistle rises", 4),
     _query("a green triangle against clouds", 5),
     _query("a heart that shrinks while a bell rings", 8),
 )
