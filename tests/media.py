@@ -11,8 +11,10 @@ same bytes for the same arguments.
 """
 
 import io
+import os
 import wave
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -112,7 +114,10 @@ def make_video(
         start_s: shifts every timestamp, so that the file does not begin at 0.
         options: more options for the video encoder, such as {"bf": "2"}.
     """
-    with av.open(str(path), "w", options={"fflags": "+bitexact"}) as container:
+    with (
+        _usual_scheduling(),
+        av.open(str(path), "w", options={"fflags": "+bitexact"}) as container,
+    ):
         video = _add_video(container, video_codec, size, fps, gop, options or {})
         audio = _add_audio(container, audio_codec)
         text = _add_text(container, path) if subtitles else None
@@ -127,6 +132,20 @@ def make_video(
     if rotation:
         _rotate(path, rotation)
     return path
+
+
+@contextmanager
+def _usual_scheduling() -> Iterator[None]:
+    """Undo what SVT-AV1 does to a thread of root: real time, first in, first out.
+
+    Two such threads that wait for a third one by spinning, as OpenMP's do, wait for ever on two
+    cores, and whatever is started from one has its priority.
+    """
+    policy, parameters = os.sched_getscheduler(0), os.sched_getparam(0)
+    try:
+        yield
+    finally:
+        os.sched_setscheduler(0, policy, parameters)
 
 
 def cut_times_s(duration_s: float = 6.0, scenes: Sequence[Scene] = SCENES) -> tuple[float, ...]:

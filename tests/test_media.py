@@ -1,5 +1,6 @@
 """The media files that other tests read are what they claim to be."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Literal
@@ -41,6 +42,12 @@ def test_a_test_video_has_keyframes_at_its_cuts(
     keyframes = {float((p.pts or 0) * p.time_base) for p in packets if p.is_keyframe}
     assert len(packets) == 150
     assert {0.0, *cut_times_s()} <= keyframes
+
+
+def test_encoding_leaves_the_thread_as_it_was(tmp_path: Path) -> None:
+    before = os.sched_getscheduler(0)
+    make_video(tmp_path / "a.webm", video_codec="libsvtav1", audio_codec="libopus")
+    assert os.sched_getscheduler(0) == before
 
 
 def test_a_test_video_can_be_turned_shifted_and_subtitled(tmp_path: Path) -> None:
