@@ -20,7 +20,8 @@ from export.checkpoints import (
     find_sources,
 )
 from export.parity import EncoderReport
-from export.profiles import OWN_FILES, TOKENIZER, Precision, Profile, find_profile
+from export.profile_rows import OWN_FILES, TOKENIZER, Precision, Profile
+from export.profiles import find_profile
 from export.repository import assemble_repository, store_bundle
 from gateway.errors import ConfigurationError, InvalidRequest
 

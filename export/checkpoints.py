@@ -7,7 +7,8 @@ from pathlib import Path
 
 import msgspec
 
-from export.profiles import SENTENCE_MODELS, TOKENIZER, WEIGHTS, Checkpoint, Profile
+from export.profile_rows import TOKENIZER, WEIGHTS, Checkpoint, Profile
+from export.profiles import SENTENCE_MODELS
 from gateway.errors import ConfigurationError, InvalidRequest
 
 HASH_BLOCK_BYTES = 1 << 20

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from export.parity import EncoderReport, Likeness
-    from export.profiles import Profile
+    from export.profile_rows import Profile
 
 Pairs = list[str] | None
 
@@ -63,7 +63,8 @@ def export(
 
     from export.build import ExportTarget, Order, export_bundle, read_reports
     from export.checkpoints import Places
-    from export.profiles import PRECISIONS, find_profile
+    from export.profile_rows import PRECISIONS
+    from export.profiles import find_profile
     from gateway.errors import InvalidRequest
 
     if precision not in (None, *PRECISIONS):

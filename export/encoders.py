@@ -25,7 +25,7 @@ from export.modules import (
 )
 from export.parity import EncoderReport
 from export.precision import Sample, Wanted, run_encoder, write_encoder
-from export.profiles import Profile
+from export.profile_rows import Profile
 from export.tokenizers import write_tokenizers
 from export.weights import (
     build_clap,

@@ -9,7 +9,7 @@ import msgspec
 import numpy as np
 
 from ensembles.arrays import FloatArray
-from export.profiles import Precision
+from export.profile_rows import Precision
 
 FP32_COSINE = 0.9999  # least, against torch
 PADDING_COSINE = 0.99999  # least, of a cut CLIP text against the padded one

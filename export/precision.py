@@ -26,7 +26,7 @@ from export.parity import (
     too_coarse,
     too_rounded,
 )
-from export.profiles import Precision
+from export.profile_rows import Precision
 from export.quantize import RECIPES, quantise, smooth
 from export.samples import Feed
 from gateway.errors import ConfigurationError

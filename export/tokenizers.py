@@ -8,7 +8,7 @@ import msgspec
 from tokenizers import Tokenizer, normalizers
 
 from ensembles.tokens import SETTINGS
-from export.profiles import TOKENIZER, Profile
+from export.profile_rows import TOKENIZER, Profile
 from training.tokens import byte_tokenizer
 
 

@@ -17,7 +17,7 @@ from transformers import (
 
 from export.log_mel import MELS
 from export.modules import Sentence
-from export.profiles import Checkpoint, ClipModel, Profile, SoundModel
+from export.profile_rows import Checkpoint, ClipModel, Profile, SoundModel
 from gateway.errors import ConfigurationError
 from training.models import Fusion, SoundEncoder, fusion, mini_clip, mini_sound_encoder
 from training.trained import load_clip, load_fusion, load_sound

@@ -17,7 +17,7 @@ from ensembles.contracts import AUDIO_WINDOW_S, TEXT_MODELS, Padding, TextEncode
 from export import samples
 from export.calibration import BACKGROUND_QUANTILE, equivalence_band
 from export.precision import run_encoder
-from export.profiles import Profile
+from export.profile_rows import Profile
 from training.captions import Kind
 from training.corpus import Described, evaluation_set
 from training.drawing import draw

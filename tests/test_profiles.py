@@ -8,7 +8,8 @@ import pytest
 from ensembles.build import MINI
 from ensembles.contracts import Dimensions, models
 from export.checkpoints import Places, find_sources
-from export.profiles import PROFILES, SENTENCE_MODELS, WEIGHTS, find_profile
+from export.profile_rows import WEIGHTS
+from export.profiles import PROFILES, SENTENCE_MODELS, find_profile
 from gateway.errors import ConfigurationError, InvalidRequest
 from gateway.index.rows import LEGS
 from gateway.index.schema import collection_name

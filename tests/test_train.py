@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ensembles.build import MINI
-from export.profiles import OWN_FILES, TOKENIZER
+from export.profile_rows import OWN_FILES, TOKENIZER
 from gateway.errors import ConfigurationError
 from training.ahead import Ahead
 from training.augment import augment

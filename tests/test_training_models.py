@@ -12,7 +12,7 @@ from torch.nn import functional
 from ensembles.build import MINI
 from ensembles.contracts import models
 from export.onnx import export_onnx
-from export.profiles import OWN_FILES, OWN_WEIGHTS
+from export.profile_rows import OWN_FILES, OWN_WEIGHTS
 from export.weights import check_finite
 from training.captions import KINDS, captions
 from training.corpus import training_batch

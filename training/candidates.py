@@ -20,7 +20,8 @@ from export.encoders import sample_inputs
 from export.modules import ClipText, ClipVision
 from export.parity import EncoderReport
 from export.precision import Wanted, write_encoder
-from export.profiles import Precision, find_profile
+from export.profile_rows import Precision
+from export.profiles import find_profile
 from export.repository import assemble_repository, store_bundle
 from export.weights import build_clip, build_fusion
 from gateway.catalogue.catalogue import Catalogue

@@ -10,7 +10,8 @@ from tokenizers import Tokenizer
 from torch import Tensor
 
 from export.checkpoints import find_checkpoint
-from export.profiles import PROFILES, TOKENIZER
+from export.profile_rows import TOKENIZER
+from export.profiles import PROFILES
 from export.weights import build_sentence
 from training import topics, words
 from training.bank import SentenceEncoder

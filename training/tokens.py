@@ -14,7 +14,7 @@ from tokenizers import (
     trainers,
 )
 
-from export.profiles import OWN_WEIGHTS, TOKENIZER
+from export.profile_rows import OWN_WEIGHTS, TOKENIZER
 from training.captions import KINDS, captions
 from training.corpus import training_batch
 

@@ -11,7 +11,7 @@ from torch import nn
 from transformers import CLIPModel
 
 from ensembles.contracts import Dimensions
-from export.profiles import OWN_FILES, OWN_WEIGHTS, TOKENIZER
+from export.profile_rows import OWN_FILES, OWN_WEIGHTS, TOKENIZER
 from gateway.errors import ConfigurationError
 from training.models import Fusion, SoundEncoder, fusion, mini_clip, mini_sound_encoder
 from training.tokens import mini_tokenizer
