@@ -17,14 +17,17 @@ from tests.media import wav_bytes
 pytestmark = pytest.mark.live
 
 QUERIES = read_queries()
+PATIENT_MS = 5000  # where the answer is judged: no leg is left out because the machine is busy
 
 
 def test_paraphrases_that_share_no_word_find_the_right_moment(client, demo):
     first_videos, ranks = [], []
     for query in QUERIES.paraphrase:
         right = demo.ids[query.video]
-        videos = client.search(SearchRequest(query=query.text)).hits
-        segments = client.search(SearchRequest(query=query.text, group="segment")).hits
+        videos = client.search(SearchRequest(query=query.text, deadline_ms=PATIENT_MS)).hits
+        segments = client.search(
+            SearchRequest(query=query.text, group="segment", deadline_ms=PATIENT_MS)
+        ).hits
         first_videos.append(bool(videos) and videos[0].video_id == right)
         hits = [h.video_id == right and query.is_answered_by(h.start_s, h.end_s) for h in segments]
         ranks.append(hits.index(True) + 1 if True in hits else math.inf)
@@ -44,11 +47,11 @@ def test_a_rare_word_finds_its_video(client, demo, query):
 def test_a_frame_of_a_video_finds_its_scene(client, demo):
     image = QUERIES.image
     png = frame_png(demo.videos[image.video].path, image.time_s)
-    reply = client.search(SearchRequest(image=png, group="segment"))
+    reply = client.search(SearchRequest(image=png, group="segment", deadline_ms=PATIENT_MS))
     best = reply.hits[0]
     assert best.video_id == demo.ids[image.video]
     assert best.start_s - 5 <= image.time_s <= best.end_s + 5
-    assert [leg.leg for leg in best.moments[0].parts.legs] == ["visual"]
+    assert {leg.leg for leg in best.moments[0].parts.legs} == {"visual", "fused"}
 
 
 def test_a_sound_is_answered_by_the_sound_leg(client):
