@@ -104,7 +104,8 @@ def _step(stage: Stage, optimiser: torch.optim.Optimizer, number: int, path: Pat
             f"training {stage.name} stopped at step {number + 1} of {stage.steps}: the loss is "
             f"{value}; {kept}. Try a lower learning rate than {stage.rate}"
         )
-    nn.utils.clip_grad_norm_(stage.module.parameters(), LARGEST_GRADIENT)
+    trained = [p for p in stage.module.parameters() if p.requires_grad]
+    nn.utils.clip_grad_norm_(trained, LARGEST_GRADIENT)  # not what an earlier stage left on others
     optimiser.step()
     return value
 
