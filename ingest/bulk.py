@@ -17,6 +17,7 @@ from gateway.doors import Doors
 from gateway.errors import PixserveError
 from gateway.schemas import Accepted, Job
 from ingest.bulk_work import Work, analysis_of
+from ingest.catch_up import catch_up
 from ingest.engines import Engine
 from ingest.jobs import run
 from ingest.manifest import Item
@@ -103,6 +104,7 @@ class _Bulk:
             claimed = await call(jobs.claim_job, accepted.job_id, name, lease_s=lease_s)
             if claimed is not None:
                 await run(self._doors, claimed, self._turns, self._analyser)
+                await catch_up(self._doors, claimed)
             job = await call(jobs.job, accepted.job_id)
             if job.state in ENDED:
                 return job

@@ -67,6 +67,9 @@ def open_media(source: Source, containers: tuple[str, ...]) -> Iterator[InputCon
             buffer_size=BUFFER_BYTES,
         )
     except (FFmpegError, ValueError) as error:
+        if isinstance(error, FFmpegError) and error.errno == errno.ENOMEM:  # so MP4's reader says
+            message = f"the file has over {MAX_STREAMS} streams, or an index too large to be read"
+            raise MediaLimitExceeded("streams", message) from error
         raise _refusal(source, containers) from error
     with container:
         if not container.streams:

@@ -1,11 +1,12 @@
 """Pure: where cuts are, told from what frames look like and from the packets they came in."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from ensembles.arrays import Float64Array, FloatArray, UInt8Array
-from ingest.media import Int64Array, PacketIndex
+from ingest.media import BoolArray, Int64Array, PacketIndex
 
 HASH_CUT = 10  # bits of 64: more is another picture
 HASH_STRONG = 20  # bits: so different that a cut is looked for even without another sign
@@ -15,7 +16,8 @@ USUAL_DISTANCES = (250, 240, 161, 160, 128)  # packets: defaults of x264, SVT-AV
 REGULAR_SHARE = 0.4  # of the distances are regular where keyframes have a regular turn
 SPIKE_RATIO = 2.5  # size of a packet over the large ones around it
 SPIKE_KEYFRAME_SHARE = 0.3  # and over this share of a keyframe's size
-SPIKE_NEIGHBOURS = 25  # packets to each side
+HINT_RATIO = 1.1  # a packet that large makes it worth to decode a stretch …
+HINT_DISTANCE_S = 0.2  # … unless a cut is placed there already
 LONG_TAIL = 260  # packets after the last keyframe: more than encoders usually leave
 SOFT_STEPS = 5  # samples over which a soft cut changes the picture
 SOFT_ONSET_S = 0.5  # between a soft cut and the sound that sets in
@@ -56,6 +58,7 @@ class Doubt:
     first: int  # the keyframes' ticks
     last: int
     strength: int  # bits that differ
+    is_hinted: bool  # a packet's size speaks for a cut within
 
 
 def place_cuts(looks: Looks, packets: PacketIndex) -> tuple[list[float], list[Doubt]]:
@@ -75,15 +78,18 @@ def place_cuts(looks: Looks, packets: PacketIndex) -> tuple[list[float], list[Do
         placed = spikes(packets, first, last)
         if last in early:
             placed.append(float(looks.times_s[i + 1]))
-        if not placed and (bits[i] > HASH_STRONG or recoloured[i] > COLOUR_CUT):
-            doubts.append(Doubt(first, last, int(bits[i])))
+        strong = bits[i] > HASH_STRONG or recoloured[i] > COLOUR_CUT
+        hinted = strong and has_hint(packets, first, last, placed)
+        if hinted or (strong and not placed):
+            doubts.append(Doubt(first, last, int(bits[i]), hinted))
         cuts.extend(placed)
     # No keyframe follows the last one to compare with: sizes alone decide, with a look where much
     # follows.
     first, last = int(looks.ticks[-1]), int(packets.ticks.max())
     cuts.extend(spikes(packets, first, last + 1))
     if np.count_nonzero(packets.ticks > first) > LONG_TAIL:
-        doubts.append(Doubt(first, last, HASH_STRONG))
+        hinted = has_hint(packets, first, last + 1, cuts)
+        doubts.append(Doubt(first, last, HASH_STRONG, hinted))
     return cuts, doubts
 
 
@@ -114,29 +120,45 @@ def spikes(packets: PacketIndex, first: int, last: int) -> list[float]:
     """Return when packets between two ticks are shown that are far larger than those around."""
     inside = (packets.ticks > first) & (packets.ticks < last) & ~packets.keyframes
     floor = SPIKE_KEYFRAME_SHARE * float(np.median(packets.sizes[packets.keyframes]))
-    found = []
-    for i in np.flatnonzero(inside & (packets.sizes > floor)):
-        low, high = max(0, i - SPIKE_NEIGHBOURS), i + SPIKE_NEIGHBOURS + 1
-        around = np.delete(packets.sizes[low:high], i - low)
-        around = around[~np.delete(packets.keyframes[low:high], i - low)]
-        # The second largest around, so that one other cut nearby hides nothing.
-        if around.size > 1 and packets.sizes[i] > SPIKE_RATIO * np.partition(around, -2)[-2]:
-            found.append(float(packets.times_s[i]))
-    return found
+    large = inside & (packets.sizes > floor) & _larger_than_usual(packets, SPIKE_RATIO)
+    return [float(time_s) for time_s in packets.times_s[large]]
+
+
+def has_hint(packets: PacketIndex, first: int, last: int, placed: Sequence[float]) -> bool:
+    """Say whether a packet between two ticks, not at a cut, is a little larger than those around.
+
+    Where the picture is changed by movement alone, none is: what a pan shows anew comes in packets
+    of one size. Under a strict constant rate a cut may give no hint either.
+    """
+    inside = (packets.ticks > first) & (packets.ticks < last) & ~packets.keyframes
+    hints_s = packets.times_s[inside & _larger_than_usual(packets, HINT_RATIO)]
+    return any(all(abs(hint_s - cut_s) > HINT_DISTANCE_S for cut_s in placed) for hint_s in hints_s)
+
+
+def _larger_than_usual(packets: PacketIndex, ratio: float) -> BoolArray:
+    """Say of each packet whether it is so many times the usual size around it, (packets,)."""
+    usual = packets.usual_sizes
+    return np.asarray((usual > 0) & (packets.sizes > ratio * usual), np.bool_)
 
 
 def sudden_changes(looks: Looks) -> list[float]:
     """Return the times of looks that are another picture than the one before.
 
-    Movement turns bits of the hash as well, so the brightness or the colours must also change by
-    far more than they do between the looks around.
+    Movement turns bits of the hash as well, so the brightness or the colours, or very many bits,
+    must also change by far more than they do between the looks around.
     """
     if len(looks) < 2:
         return []
     brightness, colours = looks.changes[1:].astype(np.float64), looks.recoloured()
+    bits = looks.hamming().astype(np.float64)
     found = []
-    for i in np.flatnonzero(looks.hamming() > HASH_CUT):
-        if _stands_out(brightness, i, CHANGE_FLOOR) or _stands_out(colours, i, RECOLOUR_FLOOR):
+    for i in np.flatnonzero(bits > HASH_CUT):
+        if (
+            _stands_out(brightness, i, CHANGE_FLOOR)
+            or _stands_out(colours, i, RECOLOUR_FLOOR)
+            # A pan changes the brightness as much as a cut does, but never the whole picture.
+            or (brightness[i] > CHANGE_FLOOR and _stands_out(bits, i, HASH_STRONG))
+        ):
             found.append(float(looks.times_s[i + 1]))
     return found
 

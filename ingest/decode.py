@@ -21,7 +21,7 @@ from ingest.sandbox import Limits, run_limited
 
 SHORT_SIDE_PX = 448  # of decoded pixels: twice what CLIP's encoders read, so resizing stays sharp
 
-CHUNK_LIMITS = Limits(cpu_s=60.0, wall_s=60.0)
+CHUNK_LIMITS = Limits(cpu_s=60.0, wall_s=115.0)  # the worker waits 120 s for a chunk
 QUERY_LIMITS = Limits(cpu_s=5.0, wall_s=10.0, memory_bytes=1024**3, reply_bytes=256 * 1024**2)
 
 

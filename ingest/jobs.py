@@ -5,6 +5,8 @@ was not there. It is tried again, after a rest that grows, where a bug or a part
 it may have been bad luck; `job_attempts` tries are the end of that, and from the second one on it
 runs alone, so that it takes no other job down with it. It fails at once where its file is to
 blame. Or it is cancelled.
+
+A worker that was killed from outside (`ingest.ends`) costs its jobs no try.
 """
 
 import asyncio
@@ -33,6 +35,8 @@ WAITS_FOR = (Unavailable, Overloaded, StorageFull)  # they pass: the job waits a
 # Refusals that may be our own bug, or this machine's load, rather than the file's fault.
 DOUBTFUL_REASONS = frozenset({"decoder_failed", "wall_time"})
 
+MAX_KILLS = 100  # of its workers from outside: a job that sees more of them is not innocent
+
 log = logging.getLogger("pixserve.worker")
 
 
@@ -54,6 +58,9 @@ async def run(
         reason = f"begun {job.attempts - 1} times, and each time the worker did not survive it"
         await _refuse(doors, job, reason)
         return
+    if job.kills > MAX_KILLS:
+        await _refuse(doors, job, f"its worker was killed {job.kills} times")
+        return
     lease = Lease(doors, job)
     work = asyncio.create_task(_in_turn(doors, job, lease, turns or Turns(1), analyser))
     keeper = asyncio.create_task(lease.keep(work))
@@ -68,7 +75,7 @@ async def run(
 async def _in_turn(
     doors: Doors, job: ClaimedJob, lease: Lease, turns: Turns, analyser: Analyser | None
 ) -> None:
-    async with turns.turn(alone=job.attempts > 1):
+    async with turns.turn(alone=job.attempts + job.kills > 1):
         match job.kind:
             case "delete":
                 await delete(doors, job, lease)

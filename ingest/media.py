@@ -9,9 +9,13 @@ from functools import cached_property
 
 import msgspec
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from ensembles.arrays import Float64Array, Int32Array
+
+USUAL_NEIGHBOURS = 25  # packets to each side whose sizes say what is usual
+WINDOWS_AT_ONCE = 4_096
 
 Int64Array = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -83,6 +87,22 @@ class PacketIndex:
     def position_of(self) -> dict[int, int]:
         """The position of the packet that is shown at each tick."""
         return {tick: position for position, tick in enumerate(self.ticks.tolist())}
+
+    @cached_property
+    def usual_sizes(self) -> Int32Array:
+        """The third largest of the predicted packets around each and itself, bytes, (packets,).
+
+        The third, so that neither a packet nor one other large one nearby hides what is usual;
+        0 where there are fewer.
+        """
+        width = 2 * USUAL_NEIGHBOURS + 1
+        predicted = np.where(self.keyframes, 0, self.sizes)
+        windows = sliding_window_view(np.pad(predicted, USUAL_NEIGHBOURS), width)
+        thirds = [  # a part at a time: an hour of windows at once would take 100 MB
+            np.partition(windows[start : start + WINDOWS_AT_ONCE], width - 3, axis=1)[:, width - 3]
+            for start in range(0, len(windows), WINDOWS_AT_ONCE)
+        ]
+        return np.asarray(np.concatenate(thirds), np.int32)
 
     @cached_property
     def shown_s(self) -> Float64Array:

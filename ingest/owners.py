@@ -21,6 +21,17 @@ def owner_name(lane: int | str) -> str:
     return f"{_machine()}-{pid}-{_start_of(pid)}-{lane}"
 
 
+def process_of(name: str) -> str:
+    """Return the part of a worker's name that all lanes of its process share.
+
+    Raises:
+        ValueError: it is no name that `owner_name` gives.
+    """
+    if NAME.fullmatch(name) is None:
+        raise ValueError(f"{name!r} is no name of a worker: MACHINE-PID-START-LANE is")
+    return name.rpartition("-")[0]
+
+
 def is_dead(name: str) -> bool:
     """Tell whether a worker is known to be dead; one of another machine never is."""
     told = NAME.fullmatch(name)

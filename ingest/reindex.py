@@ -17,7 +17,7 @@ from gateway.errors import ConfigurationError, NotFound
 from ingest.from_tokens import check_segments, rows_from_tokens, to_fuse
 from ingest.lease import Lease
 from ingest.tasks import ingest, require_parts, write_index
-from ingest.tokens import TOKENS_FILE, Tokens, read_tokens
+from ingest.tokens import Tokens, read_tokens, tokens_path
 
 FUSE_S = 30.0  # for some segments on a busy machine
 
@@ -39,13 +39,13 @@ async def reindex(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
     segments = await doors.threads.call(doors.catalogue.segments_of, record.id)
     folder = doors.settings.videos_dir / record.id
     try:
-        tokens = await doors.disk.call(_tokens, doors, folder, segments)
+        tokens = await doors.disk.call(checked_tokens, doors, folder, segments)
     except ConfigurationError as error:
         log.info("video %s is analysed anew: %s", record.id, error)
         await ingest(doors, job, lease)
         return
     lease.tell("fuse", 20)
-    fused = await _fused(doors, tokens)
+    fused = await fused_of(doors, tokens)
     lease.tell("index", 60)
     lease.commit()
     rows = rows_from_tokens(record, segments, tokens, fused)
@@ -53,13 +53,18 @@ async def reindex(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
     await doors.threads.call(doors.catalogue.analyses.mark_indexed, record.id, record.revision)
 
 
-def _tokens(doors: Doors, folder: Path, segments: list[SegmentFacts]) -> Tokens:
-    tokens = read_tokens(folder / TOKENS_FILE, doors.bundle)
+def checked_tokens(doors: Doors, folder: Path, segments: list[SegmentFacts]) -> Tokens:
+    """Return a video's tokens of the doors' bundle.
+
+    Raises:
+        ConfigurationError: there are none, or they are of other segments.
+    """
+    tokens = read_tokens(tokens_path(folder, doors.bundle.id), doors.bundle)
     check_segments(tokens, segments)
     return tokens
 
 
-async def _fused(doors: Doors, tokens: Tokens) -> FloatArray:
+async def fused_of(doors: Doors, tokens: Tokens) -> FloatArray:
     """Return the fused embeddings of all segments, (segments, fused)."""
     parts = [await doors.triton.fuse(part, timeout_s=FUSE_S) for part in to_fuse(tokens)]
     return np.concatenate(parts)

@@ -41,7 +41,7 @@ from ingest.calls import (
 from ingest.replies import Reply, read_reply
 
 MAX_CHILDREN = 16  # calls of one process at the same time; further ones wait for a place
-START_S = 30.0  # for the process that forks to load its libraries
+START_S = 60.0  # for the process that forks to load its libraries, on a busy machine
 
 T = TypeVar("T")
 

@@ -4,7 +4,8 @@
 thumbnail size. Where two keyframes look different, the cut is at the second one if it came before
 its regular turn; else at the packets between them that are far larger than their neighbours (a
 picture that nothing predicts); and where that leaves doubt, the stretch is decoded to place it,
-the most different stretches first and within a share of the video.
+within a share of the video: first those in which a packet is a little larger than the others, then,
+for a few seconds, the most different ones.
 
 **full**, which PIX pays for: a look at the picture five times a second, a cut where the Hamming
 distance of the 64-bit perceptual hashes is over 10 and the change stands out from the movement
@@ -31,6 +32,7 @@ MIN_SCENE_S = 0.5  # cuts closer than this are one
 KEYFRAME_SPACING_S = 0.5  # keyframes closer than this are not all looked at
 LOCAL_S = 20.0  # of a video decoded at most to place cuts …
 LOCAL_SHARE = 0.1  # … or this share of it, whichever is more
+UNHINTED_S = 10.0  # of that at most where no packet's size speaks for a cut
 MOTION_SIZE_FULL = 0.3  # size of predicted packets over keyframes at which motion is 1
 
 SAMPLES_PER_S = 5.0
@@ -109,11 +111,18 @@ def _spaced_keyframes(packets: PacketIndex) -> Int64Array:
 def _within_budget(
     doubts: Iterable[Doubt], packets: PacketIndex, budget_s: float
 ) -> list[tuple[int, int]]:
-    """Return the stretches to decode: the most different first, as many as the budget allows."""
+    """Return the stretches to decode: hinted ones, then the most different, as the budget allows.
+
+    Without a hint it is mostly movement that made two keyframes different, so of those only a few
+    seconds are looked at, whatever the budget.
+    """
     chosen = []
-    for doubt in sorted(doubts, key=lambda doubt: -doubt.strength):
-        budget_s -= (doubt.last - doubt.first) * packets.tick_s
-        if budget_s < 0:
+    unhinted_s = UNHINTED_S
+    for doubt in sorted(doubts, key=lambda doubt: (not doubt.is_hinted, -doubt.strength)):
+        length_s = (doubt.last - doubt.first) * packets.tick_s
+        budget_s -= length_s
+        unhinted_s -= 0.0 if doubt.is_hinted else length_s
+        if min(budget_s, unhinted_s) < 0:
             break
         chosen.append((doubt.first, doubt.last))
     return chosen

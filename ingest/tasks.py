@@ -22,7 +22,7 @@ from ingest.lease import Lease
 from ingest.pipeline import Analysis, AnalysisRequest, Progress, analyse
 from ingest.records import findings, index_rows
 from ingest.thumbnails import THUMBNAILS_FILE, write_thumbnails
-from ingest.tokens import TOKENS_FILE
+from ingest.tokens import TOKENS_FILE, kept_tokens_path
 
 READY_S = 1.0  # for Triton to say that it is there
 WRITE_S = 60.0  # for all rows of one video
@@ -63,12 +63,12 @@ async def ingest(
     await require_parts(doors)
     await doors.threads.call(analyses.begin, record.id)
     folder = doors.settings.videos_dir / record.id
-    request = await doors.disk.call(_request, doors, record, folder)
+    request = await doors.disk.call(analysis_request, doors, record, folder)
     work = analyser or _here(doors)
     analysis = await _analysed(work, folder / record.source_name, request, lease)
     lease.tell("index", 95)
     lease.commit()
-    await store(doors, record, analysis, is_new=job.attempts == 1 and job.waits == 0)
+    await store(doors, record, analysis, is_new=job.is_first_try)
 
 
 async def store(doors: Doors, record: VideoRecord, analysis: Analysis, *, is_new: bool) -> None:
@@ -160,7 +160,12 @@ async def require_parts(doors: Doors) -> None:
     await doors.milvus.ensure_collections(doors.bundle, timeout_s=PREPARE_S)
 
 
-def _request(doors: Doors, record: VideoRecord, folder: Path) -> AnalysisRequest:
+def analysis_request(doors: Doors, record: VideoRecord, folder: Path) -> AnalysisRequest:
+    """Return what an analysis must know of a video beside its file; reads its transcript.
+
+    Raises:
+        MediaRefused: the file is not there.
+    """
     name = record.transcript_name
     if not (folder / record.source_name).is_file():
         raise MediaRefused("missing", "the file is not in the data folder: upload it again")
@@ -179,6 +184,7 @@ def _keep_files(analysis: Analysis, folder: Path) -> None:
     ids = [row.segment_id for row in analysis.segments]
     with room():
         analysis.tokens.write(folder / TOKENS_FILE)
+        kept_tokens_path(folder, analysis.tokens.model_version).unlink(missing_ok=True)
         write_thumbnails(folder / THUMBNAILS_FILE, analysis.thumbnails, ids)
 
 

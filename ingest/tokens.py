@@ -18,7 +18,7 @@ from ensembles.bundle import Bundle
 from gateway.errors import ConfigurationError
 from ingest.files import replacing
 
-TOKENS_FILE = "tokens.npz"
+TOKENS_FILE = "tokens.npz"  # of the last analysis
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,17 @@ ROWS = {  # arrays that have as many rows as the embeddings they tell of
     "text": ("text_segments", "text_weights"),
     "segment_starts_s": ("segment_ends_s",),
 }
+
+
+def kept_tokens_path(folder: Path, bundle_id: str) -> Path:
+    """Return where a video's tokens of another version than that of its last analysis are."""
+    return folder / f"tokens-{bundle_id}.npz"
+
+
+def tokens_path(folder: Path, bundle_id: str) -> Path:
+    """Return where a video's tokens of a version are: those made for it, or the last analysis'."""
+    kept = kept_tokens_path(folder, bundle_id)
+    return kept if kept.is_file() else folder / TOKENS_FILE
 
 
 def read_tokens(path: Path, bundle: Bundle) -> Tokens:

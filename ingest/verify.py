@@ -20,7 +20,7 @@ from gateway.index.milvus import Milvus
 from gateway.schemas import LegName
 from gateway.settings import Settings
 from ingest.consistency import Finding, compare, expected_rows
-from ingest.tokens import TOKENS_FILE, Tokens, read_tokens
+from ingest.tokens import Tokens, read_tokens, tokens_path
 
 VIDEOS_AT_ONCE = 20  # whose rows one query reads
 READ_S = 30.0  # for one query
@@ -171,7 +171,7 @@ class _Check:
 
     def _tokens(self, record: VideoRecord, folder: Path, findings: list[Finding]) -> Tokens | None:
         try:
-            return read_tokens(folder / TOKENS_FILE, self._bundle)
+            return read_tokens(tokens_path(folder, self._bundle.id), self._bundle)
         except ConfigurationError:
             why = "missing, damaged, or of another bundle"
             findings.append(Finding(kind="no tokens", video_id=record.id, detail=why))

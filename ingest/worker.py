@@ -6,6 +6,9 @@ import os
 import signal
 import sys
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
 
 import uvloop
 
@@ -13,7 +16,10 @@ from gateway.api.logs import log_to_stderr
 from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors, open_doors
 from gateway.errors import PixserveError
+from gateway.serving import Serving
 from gateway.settings import Settings, settings_from_environment
+from ingest.catch_up import catch_up
+from ingest.ends import forget_dead, noted, was_killed_from_outside
 from ingest.jobs import run
 from ingest.owners import is_dead, owner_name
 from ingest.sandbox import SANDBOX
@@ -40,22 +46,27 @@ async def work(settings: Settings) -> None:
         ConfigurationError: no bundle is exported.
         Unavailable: the catalogue cannot be reached.
     """
-    doors = open_doors(settings)
+    serving = Serving(open_doors(settings))
+    doors = serving.doors
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     looking, turns = asyncio.Lock(), Turns(LANES)
-    lanes = [_lane(doors, owner_name(lane), looking, turns) for lane in range(LANES)]
+    lanes = [_lane(serving, owner_name(lane), looking, turns) for lane in range(LANES)]
     chores = (
         _again(
-            REPAIR_S, "bring metadata into the index", lambda: repair_copies(doors, REPAIR_BATCH)
+            REPAIR_S,
+            "bring metadata into the index",
+            lambda: repair_copies(serving.doors, REPAIR_BATCH),
         ),
         _again(DEAD_S, "look for dead workers", lambda: _free_dead(doors)),
         _again(PURGE_S, "forget ended jobs", lambda: _purge(doors)),
     )
-    tasks = [asyncio.create_task(task) for task in (*lanes, *chores)]
-    ready = settings.data_path / "run" / READY_FILE
+    with suppress(PixserveError):  # the chore tells of it, and tries again
+        await _free_dead(doors)  # before a lane claims what they held as if they had crashed
+    tasks = [asyncio.create_task(task) for task in (*lanes, *chores, serving.follow())]
+    ready = _run_dir(settings) / READY_FILE
     ready.parent.mkdir(parents=True, exist_ok=True)
     ready.write_text(f"{os.getpid()}\n")
     log.info("the worker is ready, process %d", os.getpid())
@@ -67,7 +78,7 @@ async def work(settings: Settings) -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         SANDBOX.close()  # ends what still decodes for a job that was given back
-        await doors.close()
+        await serving.close()
 
 
 async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
@@ -79,13 +90,15 @@ async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
         await task
 
 
-async def _lane(doors: Doors, name: str, looking: asyncio.Lock, turns: Turns) -> None:
+async def _lane(serving: Serving, name: str, looking: asyncio.Lock, turns: Turns) -> None:
     """Do one job after the other; one lane at a time looks for the next."""
     while True:
         async with looking:
-            job = await _next_job(doors, name)
+            job = await _next_job(serving.doors, name)
+        doors = serving.doors
         try:
             await run(doors, job, turns)
+            await catch_up(doors, job)
         except PixserveError as error:
             log.warning("job %s is left until its lease ends: %s", job.id, error)
 
@@ -118,15 +131,22 @@ async def _again(pause_s: float, what: str, chore: Callable[[], Awaitable[None]]
 
 async def _free_dead(doors: Doors) -> None:
     """Take over at once what a predecessor held that was killed: its lease need not end."""
-    freed = await doors.threads.call(doors.catalogue.control.free_dead, is_dead)
+    was_killed = partial(was_killed_from_outside, _run_dir(doors.settings))
+    freed = await doors.threads.call(doors.catalogue.control.free_dead, is_dead, was_killed)
     if freed:
         log.warning("%d jobs of dead workers are free again", freed)
 
 
 async def _purge(doors: Doors) -> None:
     """Forget ended jobs, a batch at a time, so that nobody waits long for the catalogue."""
+    await _free_dead(doors)  # before the notes of the dead are gone
+    await doors.disk.call(forget_dead, _run_dir(doors.settings))
     while purged := await doors.threads.call(doors.catalogue.control.purge):
         log.info("forgot %d jobs that ended long ago", purged)
+
+
+def _run_dir(settings: Settings) -> Path:
+    return settings.data_path / "run"
 
 
 def main() -> None:
@@ -134,7 +154,9 @@ def main() -> None:
     log_to_stderr()
     os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
     try:
-        uvloop.run(work(settings_from_environment()))
+        settings = settings_from_environment()
+        with noted(_run_dir(settings)):
+            uvloop.run(work(settings))
     except PixserveError as error:
         sys.exit(f"pixserve worker: {error.message}")
 

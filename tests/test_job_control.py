@@ -130,12 +130,32 @@ def test_jobs_of_dead_workers_are_free_before_their_leases_end(catalogue: Catalo
         catalogue.library.add(new_video(f"v{number}"))
     dead, alive = claimed(catalogue, "dead"), claimed(catalogue, "alive")
 
-    assert catalogue.control.free_dead(lambda name: name == "dead") == 1
+    assert catalogue.control.free_dead(lambda name: name == "dead", lambda _: False) == 1
 
     job = claimed(catalogue, "next")
-    assert (job.id, job.attempts) == (dead.id, 2)
+    assert (job.id, job.attempts, job.kills) == (dead.id, 2, 0)
     assert not catalogue.jobs.finish(dead)
     assert catalogue.jobs.finish(alive)
+
+
+def test_a_worker_that_was_killed_from_outside_costs_its_job_no_try(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("v"))
+    for kills in range(1, 8):
+        dead = claimed(catalogue, "dead")
+        assert catalogue.control.free_dead(lambda name: name == "dead", lambda _: True) == 1
+        assert catalogue.control.free_dead(lambda name: name == "dead", lambda _: True) == 0
+        assert not catalogue.jobs.extend(dead, lease_s=60)
+        job = claimed(catalogue, "next")
+        assert (job.attempts, job.kills, job.is_first_try) == (1, kills, False)
+        assert catalogue.jobs.put_back(job, stage="interrupted", counted=False, delay=False)
+
+
+def test_a_dead_worker_is_judged_by_its_end_although_its_lease_ended(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("v"))
+    claimed(catalogue, "dead", lease_s=-1)
+
+    assert catalogue.control.free_dead(lambda name: name == "dead", lambda _: True) == 1
+    assert claimed(catalogue).attempts == 1
 
 
 # ---- many jobs

@@ -15,7 +15,7 @@ from gateway.index.milvus import Milvus
 from gateway.index.rows import LEGS, VECTOR_LEGS, IndexRow
 from gateway.schemas import InvestmentRequest, VideoPatch
 from ingest.depth import deeper
-from ingest.jobs import run
+from ingest.jobs import MAX_KILLS, run
 from ingest.sandbox import SANDBOX
 from ingest.tasks import repair_copies
 from ingest.tokens import Tokens
@@ -214,6 +214,31 @@ async def test_a_job_that_kills_its_workers_fails_and_leaves_nothing(
     assert (job.state, told.state) == ("failed", "failed")
     assert "2 times" in (job.error or "")
     assert not (doors.settings.videos_dir / "deadly").exists()
+    assert embedder(doors).calls == 0
+
+
+async def test_a_job_whose_workers_are_killed_from_outside_is_done_all_the_same(
+    doors: Doors, video: Path
+) -> None:
+    add(doors, "innocent", video)
+    for _ in range(doors.settings.job_attempts + 1):
+        claim(doors)
+        doors.catalogue.control.free_dead(lambda _: True, lambda _: True)
+
+    await run(doors, claim(doors))
+    assert doors.catalogue.library.video("innocent").state == "ready"
+
+
+async def test_a_job_whose_workers_are_killed_without_an_end_fails(
+    doors: Doors, video: Path
+) -> None:
+    job_id = add(doors, "unlucky", video)
+    for _ in range(MAX_KILLS + 1):
+        claim(doors)
+        doors.catalogue.control.free_dead(lambda _: True, lambda _: True)
+
+    await run(doors, claim(doors))
+    assert doors.catalogue.jobs.job(job_id).error == "its worker was killed 101 times"
     assert embedder(doors).calls == 0
 
 

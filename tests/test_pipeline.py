@@ -136,7 +136,7 @@ def test_a_video_becomes_a_row_for_each_segment_with_all_it_has(tmp_path: Path) 
         assert np.linalg.norm(row.visual) == pytest.approx(1, abs=1e-5)
         assert row.frames >= 1
     assert found.segments[-1].end_s == found.info.duration_s
-    assert set(found.stage_s) == {"probe", "transcript", "scenes", "embed"}
+    assert set(found.stage_s) == {"probe", "transcript", "scenes", "cut", "embed"}
 
 
 @pytest.mark.parametrize(

@@ -156,6 +156,19 @@ def test_too_many_streams_are_refused(tmp_path: Path) -> None:
     assert refused.value.reason == "streams"
 
 
+def test_too_many_tracks_of_an_mp4_are_refused_too(tmp_path: Path) -> None:
+    data = make_silent_video(tmp_path / "a.mp4", duration_s=1).read_bytes()
+    index, track = data.find(b"moov") - 4, data.find(b"trak") - 4
+    size = int.from_bytes(data[track : track + 4], "big")
+    tracks = data[track : track + size] * 3 * MAX_STREAMS
+    content = b"moov" + data[index + 8 : track] + tracks
+    path = tmp_path / "b.mp4"
+    path.write_bytes(data[:index] + (4 + len(content)).to_bytes(4, "big") + content)
+    with pytest.raises(MediaLimitExceeded) as refused:
+        probe(path)
+    assert refused.value.reason == "streams"
+
+
 def test_a_file_that_is_too_long_is_refused(tmp_path: Path) -> None:
     with pytest.raises(MediaRefused) as refused:
         probe(make_silent_video(tmp_path / "a.mp4"), max_duration_s=5)

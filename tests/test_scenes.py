@@ -8,11 +8,11 @@ import pytest
 from ingest.cuts import HASH_CUT, Looks, early_keyframes, soft_cuts, spikes, sudden_changes
 from ingest.media import PacketIndex
 from ingest.probe import probe, read_packets
-from ingest.scenes import Scene, full_scenes, keyframe_scenes, scenes_of
+from ingest.scenes import full_scenes, keyframe_scenes, scenes_of
+from loadtest.bench_ingest_scenes import cuts_of, f1
 from tests.media import Scene as Shot
 from tests.media import cut_times_s, make_silent_video, make_video
 
-TOLERANCE_S = 0.2
 SHOTS = (
     Shot("disc", (220, 60, 40), 330.0),
     Shot("gradient", (40, 200, 80), 880.0),
@@ -20,22 +20,6 @@ SHOTS = (
     Shot("bars", (230, 220, 60), 660.0),
     Shot("disc", (80, 200, 220), 550.0),
 )
-
-
-def f1(found: Sequence[float], true: Sequence[float]) -> float:
-    """Return the F1 score of cuts found, each within TOLERANCE_S of one true cut."""
-    left = list(found)
-    hits = 0
-    for cut_s in true:
-        near = [time_s for time_s in left if abs(time_s - cut_s) <= TOLERANCE_S]
-        if near:
-            left.remove(near[0])
-            hits += 1
-    return 2 * hits / (len(found) + len(true))
-
-
-def cuts_of(scenes: Sequence[Scene]) -> list[float]:
-    return [scene.start_s for scene in scenes[1:]]
 
 
 @pytest.mark.parametrize(

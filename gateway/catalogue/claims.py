@@ -23,9 +23,15 @@ class ClaimedJob(msgspec.Struct, frozen=True, kw_only=True):
     video_id: str
     kind: Kind
     attempts: int  # with this one
+    kills: int  # times that its worker was killed from outside, not counted among the attempts
     waits: int
     cancelled: bool  # asked to stop before it was claimed
     worker: str
+
+    @property
+    def is_first_try(self) -> bool:
+        """Whether nobody has worked on it before."""
+        return self.attempts == 1 and self.kills == 0 and self.waits == 0
 
 
 def held(job: ClaimedJob) -> Update:
@@ -70,10 +76,9 @@ def first(
     connection: Connection, wanted: ColumnElement[bool], order: Sequence[ColumnElement[Any]]
 ) -> RowMapping | None:
     """Return what a claim must know of the first job that a condition holds for."""
+    told = (_jobs.id, _jobs.video_id, _jobs.kind, _jobs.attempts)
     query = (
-        select(
-            *(_jobs.id, _jobs.video_id, _jobs.kind, _jobs.attempts, _jobs.waits, _jobs.cancelled)
-        )
+        select(*told, _jobs.kills, _jobs.waits, _jobs.cancelled)
         .where(wanted)
         .order_by(*order)
         .limit(1)

@@ -98,25 +98,29 @@ class JobControl:
                     jobs.append(waiting or enqueue(connection, video_id, kind, priority))
         return jobs
 
-    def free_dead(self, is_dead: Callable[[str], bool]) -> int:
+    def free_dead(self, is_dead: Callable[[str], bool], was_killed: Callable[[str], bool]) -> int:
         """Let the jobs of dead workers be claimed at once, before their leases end.
 
         Args:
             is_dead: tells it of a worker's name, and says no in doubt.
+            was_killed: tells of a dead one whether it was killed from outside, so that the try
+                does not count; says no in doubt.
 
         Returns:
             How many jobs were let go of.
         """
         held = select(_jobs.id, _jobs.worker).where(
-            _jobs.state == "running", _jobs.lease_until_s >= now_s(), _jobs.worker.is_not(None)
+            _jobs.state == "running", _jobs.worker.is_not(None)
         )
         with self._database.read() as connection:
             dead = [row for row in connection.execute(held) if is_dead(row.worker)]
         freed = 0
         for row in dead:
             ours = (_jobs.id == row.id) & (_jobs.worker == row.worker) & (_jobs.state == "running")
+            released = update(tables.jobs).where(ours).values(lease_until_s=0.0, worker=None)
+            if was_killed(row.worker):
+                released = released.values(attempts=_jobs.attempts - 1, kills=_jobs.kills + 1)
             with self._database.write() as connection:
-                released = update(tables.jobs).where(ours).values(lease_until_s=0.0)
                 freed += connection.execute(released).rowcount
         return freed
 

@@ -198,6 +198,7 @@ def enqueue(connection: Connection, video_id: str, kind: Kind, priority: int = 0
         "stage": "queued",
         "percent": 0,
         "attempts": 0,
+        "kills": 0,
         "waits": 0,
         "cancelled": False,
         "priority": priority,

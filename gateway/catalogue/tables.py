@@ -21,7 +21,7 @@ from sqlalchemy import (
     text,
 )
 
-SCHEMA_VERSION = "2"  # raised when a table changes
+SCHEMA_VERSION = "3"  # raised when a table changes
 
 # What brings an older catalogue up to the next version; one that is not here is refused.
 MIGRATIONS = {
@@ -29,7 +29,8 @@ MIGRATIONS = {
         "ALTER TABLE jobs ADD COLUMN priority INTEGER DEFAULT 0 NOT NULL",
         "CREATE INDEX IF NOT EXISTS jobs_next ON jobs (state, priority DESC, created_at)",
         "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (state, updated_at)",
-    )
+    ),
+    "2": ("ALTER TABLE jobs ADD COLUMN kills INTEGER DEFAULT 0 NOT NULL",),
 }
 
 metadata = MetaData()
@@ -117,6 +118,8 @@ jobs = Table(
     Column("percent", Integer, nullable=False),
     Column("error", Text),
     Column("attempts", Integer, nullable=False),  # times that work on it began and counted
+    # Times that its worker was killed from outside, which do not count as tries.
+    Column("kills", Integer, nullable=False, server_default=text("0")),
     Column("waits", Integer, nullable=False),  # times that it was put back since it last advanced
     Column("cancelled", Boolean, nullable=False),  # asked to stop; the worker that has it obeys
     Column("priority", Integer, nullable=False, server_default=text("0")),  # higher comes first
