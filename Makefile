@@ -2,6 +2,7 @@
 # make test    set up, lint, check the types, run every test
 # make bench   measure; the demo's data must be there (make demo ONCE=1)
 # make slo     boot a stack, load 20,000 segments, run the scenario slo-search, write its report
+# make proto   generate the messages of the search over gRPC again from search.proto
 # make train   train the mini family again, into .trained (SEED=1): docs/model-card.md
 # Needs Python 3.11 or 3.12 with its shared library, and make. Nothing is installed outside .venv.
 
@@ -16,7 +17,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint types bench slo setup train configs clean
+.PHONY: demo test lint types bench slo setup train configs proto clean
 
 setup: $(STAMP)
 
@@ -56,6 +57,9 @@ train: $(STAMP)
 
 configs: $(STAMP)
 	$(BIN)/python -m ensembles.build
+
+proto: $(STAMP)
+	$(BIN)/python -m grpc_tools.protoc -I . --python_out=. --pyi_out=. gateway/rpc/search.proto
 
 clean:
 	rm -rf $(VENV) $(DATA) $(SLO_DATA) build *.egg-info

@@ -72,6 +72,8 @@ def check(plan: Plan) -> None:
     _check_addresses(plan)
     with hold(run_dir(plan.settings)):
         require_free(plan.settings.host, plan.settings.port)
+        if plan.settings.rpc_port:
+            require_free(plan.settings.host, plan.settings.rpc_port)
     if "triton" not in plan.external:
         find_wheel()
         find_libpython()

@@ -2,7 +2,8 @@
 
 Functions are synchronous, each one short transaction; async code calls them through
 `gateway.threads`. `library` holds the videos, `ledger` their PIX, `analyses` what was found in
-them, `jobs` the work that is due, `control` what is asked of it from outside.
+them, `jobs` the work that is due, `control` what is asked of it from outside, `versions` which
+index searches use.
 """
 
 from collections.abc import Collection
@@ -14,11 +15,13 @@ from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
 from gateway.catalogue.analyses import Analyses
+from gateway.catalogue.bounds import ANY, Bounds
 from gateway.catalogue.database import Database, id_batches
 from gateway.catalogue.job_control import JobControl
 from gateway.catalogue.job_queue import JobQueue
 from gateway.catalogue.ledger import Ledger
 from gateway.catalogue.library import Library
+from gateway.catalogue.versions import Versions
 
 CURRENT_BUNDLE = "current_bundle"
 
@@ -47,6 +50,9 @@ class VideoFacts(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     creator_id: str
     category: str | None
+    created_at: str  # RFC 3339, UTC
+    duration_s: float
+    has_pictures: bool
 
 
 class Catalogue:
@@ -63,10 +69,13 @@ class Catalogue:
         self.analyses = Analyses(self._database)
         self.jobs = JobQueue(self._database)
         self.control = JobControl(self._database)
+        self.versions = Versions(self._database)
 
-    def pix_of(self, video_ids: Collection[str]) -> dict[str, int]:
-        """Return the PIX of those of `video_ids` that are searchable now; others are left out."""
-        query = select(_videos.id, _videos.pix).where(_videos.state == "ready")
+    def pix_of(self, video_ids: Collection[str], bounds: Bounds = ANY) -> dict[str, int]:
+        """Return the PIX of those of `video_ids` that are searchable now and within bounds."""
+        query = select(_videos.id, _videos.pix).where(
+            _videos.state == "ready", *bounds.conditions()
+        )
         return {row.id: row.pix for row in self._rows(query, _videos.id, video_ids)}
 
     def segments(self, segment_ids: Collection[str]) -> dict[str, SegmentFacts]:
@@ -84,19 +93,24 @@ class Catalogue:
 
     def videos(self, video_ids: Collection[str]) -> dict[str, VideoFacts]:
         """Return the facts of those of `video_ids` that exist, by id."""
-        query = select(_videos.id, _videos.title, _videos.creator_id, _videos.category)
         return {
             row.id: VideoFacts(
-                video_id=row.id, title=row.title, creator_id=row.creator_id, category=row.category
+                video_id=row.id,
+                title=row.title,
+                creator_id=row.creator_id,
+                category=row.category,
+                created_at=row.created_at,
+                duration_s=row.duration_s or 0.0,
+                has_pictures=row.width is not None,
             )
-            for row in self._rows(query, _videos.id, video_ids)
+            for row in self._rows(_VIDEO_FACTS, _videos.id, video_ids)
         }
 
-    def videos_with_pix(self, min_pix: int, limit: int | None = None) -> tuple[str, ...]:
-        """Return the searchable videos that have at least `min_pix`, most PIX first."""
+    def videos_within(self, bounds: Bounds, limit: int | None = None) -> tuple[str, ...]:
+        """Return the searchable videos within bounds, most PIX first."""
         query = (
             select(_videos.id)
-            .where(_videos.pix >= min_pix, _videos.state == "ready")
+            .where(_videos.state == "ready", *bounds.conditions())
             .order_by(_videos.pix.desc(), _videos.id)
             .limit(limit)
         )
@@ -131,6 +145,15 @@ class Catalogue:
         return rows
 
 
+_VIDEO_FACTS = select(
+    _videos.id,
+    _videos.title,
+    _videos.creator_id,
+    _videos.category,
+    _videos.created_at,
+    _videos.duration_s,
+    _videos.width,
+)
 _SEGMENT_FACTS = select(
     _segments.id,
     _segments.video_id,

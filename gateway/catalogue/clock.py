@@ -17,3 +17,8 @@ def timestamp() -> str:
 def text_of(at_s: float) -> str:
     """Return a time in seconds since the epoch as such text."""
     return datetime.fromtimestamp(at_s, UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+
+
+def text_at(at: datetime) -> str:
+    """Return a time with an offset as such text; raises `OverflowError` beyond the calendar."""
+    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

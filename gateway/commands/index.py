@@ -1,16 +1,17 @@
-"""`pixserve verify` and `reindex`: the index held against the catalogue, and made again from it."""
+"""`pixserve verify` and `reindex`: the index held against the catalogue, and made again from it.
+
+`pixserve index …` is beside, in `versions`.
+"""
 
 import asyncio
-import logging
-import sys
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, TypeVar
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from gateway.commands.local import DEFAULT_DATA_DIR, DataDir, open_local
+from gateway.commands import versions
+from gateway.commands.local import DEFAULT_DATA_DIR, DataDir, run_local, told
 from gateway.commands.terminal import shown
 from gateway.errors import InvalidRequest
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 
 WAIT_S = 0.5  # between looks at jobs that are waited for
 MAX_SHOWN = 50  # findings or failures printed; --json has all of them
-CLEAR_LINE = "\r\x1b[K"
 DROP_S = 60.0  # for dropping the collections, and for making new ones
 
 VERIFY_HELP = """Compare the catalogue with the index and the disk, in both directions.
@@ -52,8 +52,6 @@ analysed again; --analyse does that to all that are named. --fresh drops the col
 makes new ones: until the end, searches find only what is there again.
 """
 
-T = TypeVar("T")
-
 
 class Leg(StrEnum):
     """One collection of the index."""
@@ -69,6 +67,7 @@ def register(app: typer.Typer) -> None:
     """Add the commands."""
     app.command("verify", help=VERIFY_HELP)(verify)
     app.command("reindex", help=REINDEX_HELP)(reindex)
+    versions.register(app)
 
 
 def verify(
@@ -79,7 +78,7 @@ def verify(
     """Compare the catalogue with the index and the disk, in both directions."""
     import msgspec
 
-    verified, jobs = _run(data_dir, lambda doors: _verify(doors, repair=repair))
+    verified, jobs = run_local(data_dir, lambda doors: _verify(doors, repair=repair))
     if as_json:
         typer.echo(msgspec.json.format(msgspec.json.encode(verified), indent=2).decode())
     else:
@@ -121,7 +120,7 @@ def reindex(
             await doors.milvus.ensure_collections(doors.bundle, timeout_s=DROP_S)
         return await _enqueued(doors, ids, kind, wait=wait)
 
-    jobs = _run(data_dir, work)
+    jobs = run_local(data_dir, work)
     failed = [job for job in jobs if job.state in ("failed", "cancelled")]
     for job in failed[:MAX_SHOWN]:
         typer.echo(shown(f"{job.video_id}: {job.state}, {job.error or job.stage}").plain, err=True)
@@ -130,26 +129,11 @@ def reindex(
     raise typer.Exit(1 if failed else 0)
 
 
-def _run(data_dir: Path, work: "Callable[[Doors], Awaitable[T]]") -> T:
-    """Do something with the doors of a stack, in an event loop of its own."""
-
-    async def opened() -> T:
-        doors = open_local(data_dir)
-        try:
-            return await work(doors)
-        finally:
-            await doors.close()
-            _clear_line()
-
-    logging.getLogger("pixserve").addHandler(logging.NullHandler())  # errors are told once
-    return asyncio.run(opened())
-
-
 async def _verify(doors: "Doors", *, repair: bool) -> "tuple[Verified, tuple[str, ...]]":
     from ingest import verify as comparison
 
     parts = doors.settings, doors.catalogue, doors.milvus
-    verified = await comparison.verify(*parts, doors.bundle, _told)
+    verified = await comparison.verify(*parts, doors.bundle, told)
     return verified, await comparison.repair(verified, *parts) if repair else ()
 
 
@@ -187,21 +171,10 @@ async def _enqueued(
         found = doors.catalogue.control.many(left)
         ended |= {job_id: job for job_id, job in found.items() if job.state in ENDED}
         left &= {job_id for job_id, job in found.items() if job.state not in ENDED}
-        _told("videos indexed", len(ended))
+        told("videos indexed", len(ended))
         if left:
             await asyncio.sleep(WAIT_S)
     return [ended.get(job.id, job) for job in jobs]
-
-
-def _told(what: str, count: int) -> None:
-    """Show on a terminal how far something is."""
-    if sys.stderr.isatty():
-        typer.echo(f"{CLEAR_LINE}{what}: {count:,}", nl=False, err=True)
-
-
-def _clear_line() -> None:
-    if sys.stderr.isatty():
-        typer.echo(CLEAR_LINE, nl=False, err=True)
 
 
 def _print(verified: "Verified") -> None:

@@ -34,6 +34,7 @@ MAX_REASON_CHARS = 300  # of Milvus' own words in a message or in the log
 
 COLLECTION_NOT_FOUND = 100
 INVALID_CODES = range(1100, 1200)  # Milvus' codes for wrong parameters
+UNPLANNED = "cannot parse expression"  # Milvus before 2.4 has no code of its own for it
 INVALID_STATUSES = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.OUT_OF_RANGE)
 
 Message = Any  # generated protobuf classes carry no types
@@ -131,7 +132,7 @@ def rpc_error(
 def status_error(method: str, code: int, reason: str) -> PixserveError:
     """Return the error of a call that Milvus answered with a failure."""
     reason = reason[:MAX_REASON_CHARS]
-    if code in INVALID_CODES:
+    if code in INVALID_CODES or UNPLANNED in reason:
         return InvalidRequest(f"Milvus refused to {method}: {reason}")
     log.warning("Milvus, %s: code %d: %s", method, code, reason)
     if code == COLLECTION_NOT_FOUND:

@@ -5,6 +5,9 @@ import time
 from collections.abc import AsyncIterator, Collection, Iterator, Sequence
 from typing import TypeVar
 
+import numpy as np
+
+from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
 from gateway.index import schema, wire
 from gateway.index.calls import Calls, CollectionMissing
@@ -95,6 +98,26 @@ class Inventory:
                 return
             yield found
             after = max(segment_id for segment_id, _ in found)
+
+    async def vectors(
+        self, bundle: Bundle, leg: LegName, *, timeout_s: float
+    ) -> AsyncIterator[tuple[Sequence[str], FloatArray]]:
+        """Yield all vectors of a leg, a page at a time: ids, and embeddings (n, width).
+
+        Args:
+            bundle: whose index.
+            leg: a vector leg.
+            timeout_s: for one page.
+        """
+        name, after = schema.collection_name(bundle, leg), ""
+        while True:
+            request = wire.page(name, after, PAGE_ROWS, "embedding")
+            reply = await self._calls.send("Query", request, time.monotonic() + timeout_s)
+            found = wire.read_vectors(reply)
+            if not found:
+                return
+            yield tuple(found), np.stack(list(found.values()))
+            after = max(found)
 
     async def drop(self, bundle: Bundle, *, timeout_s: float) -> None:
         """Remove a bundle's collections; `Milvus.ensure_collections` makes new ones."""

@@ -199,13 +199,15 @@ def query(
     )
 
 
-def page(name: str, after: str, limit: int) -> Message:
+def page(name: str, after: str, limit: int, field: str = "video_id") -> Message:
     """Return the request for the next rows of a collection by their ids, in ascending order.
+
+    Beside each row's id it asks for one field.
 
     The parameters are those of pymilvus' query iterator: with them an engine returns the smallest
     ids that the filter lets through.
     """
-    request = query(name, f"segment_id > {quoted(after)}", ["segment_id", "video_id"])
+    request = query(name, f"segment_id > {quoted(after)}", ["segment_id", field])
     request.query_params.extend(
         pairs(limit=limit, iterator=True, reduce_stop_for_best=True, offset=0)
     )
@@ -218,6 +220,16 @@ def read_ids(reply: Message) -> list[tuple[str, str]]:
     if not columns:
         return []
     return list(zip(columns["segment_id"], columns["video_id"], strict=True))
+
+
+def read_vectors(reply: Message) -> dict[str, FloatArray]:
+    """Return the vectors that a query for ids of segments and embeddings read, by id."""
+    columns = {column.field_name: column for column in reply.fields_data}
+    if not columns:
+        return {}
+    vectors = columns["embedding"].vectors
+    rows = np.array(vectors.float_vector.data, np.float32).reshape(-1, vectors.dim)
+    return dict(zip(_values(columns["segment_id"]), rows, strict=True))
 
 
 def read_strings(reply: Message) -> Sequence[str]:
