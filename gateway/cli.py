@@ -6,6 +6,7 @@ import typer
 
 import deploy.cli
 import export.cli
+import gateway.commands.audit
 import gateway.commands.embed
 import gateway.commands.index
 import gateway.commands.jobs
@@ -29,6 +30,7 @@ PARTS = (
     gateway.commands.jobs,
     gateway.commands.index,
     gateway.commands.search,
+    gateway.commands.audit,
     gateway.commands.embed,
     export.cli,
     loadtest.cli,

@@ -14,8 +14,8 @@ import httpx
 import msgspec
 
 from gateway import errors
-from gateway.client_replies import cause, decoded, raised, read_reply
-from gateway.errors import Unavailable
+from gateway.client_replies import DEFAULT_URL, decoded, mapped, raised, read_reply
+from gateway.client_requests import search_options
 from gateway.media_schemas import JobPatch, Jobs, Storyboard
 from gateway.schemas import (
     Accepted,
@@ -32,7 +32,6 @@ from gateway.schemas import (
     VideoPatch,
 )
 
-DEFAULT_URL = "http://127.0.0.1:8080"
 TIMEOUT_S = 30.0  # without a byte
 UPLOAD_TIMEOUT_S = 300.0  # the gateway probes the file before it answers
 POLL_FIRST_S = 0.05  # between questions about a job; grows by a half each time
@@ -223,18 +222,8 @@ class Client:
     # ---- search and health ----------------------------------------------------------------------
 
     def search(self, request: SearchRequest) -> SearchReply:
-        """Search with words, an image, a sound, or several of them."""
-        told = msgspec.structs.replace(request, image=None, audio=None)
-        files: dict[str, Any] = {
-            "request": (None, msgspec.json.encode(told), "application/json"),
-        }
-        for name, data in (("image", request.image), ("audio", request.audio)):
-            if data is not None:
-                files[name] = (name, data, "application/octet-stream")
-        if len(files) == 1:
-            body = msgspec.json.encode(request)
-            return self._send(SearchReply, "POST", "/v1/search", content=body)
-        return self._send(SearchReply, "POST", "/v1/search", files=files)
+        """Search with words, an image, a sound, a segment, or several of them."""
+        return self._send(SearchReply, "POST", "/v1/search", **search_options(request))
 
     def ready(self) -> Health:
         """Read whether a search can be answered; an unavailable stack is a reply, not an error."""
@@ -252,29 +241,15 @@ class Client:
     @contextmanager
     def _stream(self, method: str, path: str, **options: Any) -> Iterator[httpx.Response]:
         """Open a reply that is read piece by piece."""
-        with self._mapped(), self._http.stream(method, path, **options) as reply:
+        with mapped(self.base_url), self._http.stream(method, path, **options) as reply:
             if reply.is_error:
                 reply.read()
                 raise raised(reply)
             yield reply
 
     def _request(self, method: str, path: str, **options: Any) -> httpx.Response:
-        with self._mapped():
+        with mapped(self.base_url):
             return self._http.request(method, path, **options)
-
-    @contextmanager
-    def _mapped(self) -> Iterator[None]:
-        """Raise our own errors in place of the HTTP library's."""
-        try:
-            yield
-        except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
-            raise errors.ConfigurationError(
-                f"{self.base_url!r} is no URL like {DEFAULT_URL}"
-            ) from error
-        except httpx.TransportError as error:
-            raise Unavailable(
-                "gateway", f"no gateway answers at {self._http.base_url}: {cause(error)}"
-            ) from error
 
 
 class _Counted(io.FileIO):

@@ -1,5 +1,7 @@
 """Replies of the gateway as structs, and its errors as the errors that were raised there."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import httpx
@@ -8,6 +10,8 @@ import msgspec
 from gateway import errors
 from gateway.errors import PixserveError, Unavailable
 from gateway.schemas import ErrorReply
+
+DEFAULT_URL = "http://127.0.0.1:8080"
 
 T = TypeVar("T", bound=msgspec.Struct)
 
@@ -49,3 +53,19 @@ def kinds(base: type[PixserveError]) -> dict[str, type[PixserveError]]:
 def cause(error: httpx.TransportError) -> str:
     """Return the words of an error of the network; some have none but their name."""
     return str(error) or type(error).__name__
+
+
+@contextmanager
+def mapped(base_url: str) -> Iterator[None]:
+    """Raise our own errors in place of the HTTP library's.
+
+    Raises:
+        ConfigurationError: the address is none.
+        Unavailable: no gateway answers there.
+    """
+    try:
+        yield
+    except (httpx.InvalidURL, httpx.UnsupportedProtocol) as error:
+        raise errors.ConfigurationError(f"{base_url!r} is no URL like {DEFAULT_URL}") from error
+    except httpx.TransportError as error:
+        raise Unavailable("gateway", f"no gateway answers at {base_url}: {cause(error)}") from error

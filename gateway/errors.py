@@ -2,6 +2,7 @@
 
 PixserveError                   500
 ├── InvalidRequest              400   the request is wrong; the message says what to change
+│   └── CursorRefused           400   a cursor of another query or index, or none at all
 ├── NotFound                    404   no such video, job, segment or bundle
 ├── Conflict                    409   a repeated key with other content, a video being deleted
 ├── TooLarge                    413   a body, file, image or text over its named limit
@@ -39,6 +40,12 @@ class InvalidRequest(PixserveError):  # noqa: N818 (names what happened, as HTTP
 
     status = 400
     kind = "invalid_request"
+
+
+class CursorRefused(InvalidRequest):
+    """A cursor is of another query or index, or is none: the search begins anew without it."""
+
+    kind = "cursor_refused"
 
 
 class NotFound(PixserveError):  # noqa: N818

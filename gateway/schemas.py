@@ -1,5 +1,6 @@
 """What travels over HTTP: requests and replies as strict, frozen structs."""
 
+from datetime import datetime
 from typing import Annotated, Literal
 
 import msgspec
@@ -13,9 +14,16 @@ MAX_TAG_CHARS = 64
 MAX_TITLE_CHARS = 200
 MAX_DESCRIPTION_CHARS = 5_000
 MAX_PIX = 1_000_000_000  # of one investment
+MAX_FILTER_VALUES = 100  # of one filter; of videos 1,000
+MAX_DEADLINE_MS = 60_000
+MAX_CURSOR_CHARS = 512
 
 Mode = Literal["balanced", "vision_heavy", "text_heavy", "audio_heavy"]
+AskedMode = Literal["balanced", "vision_heavy", "text_heavy", "audio_heavy", "auto"]
 Group = Literal["video", "segment"]
+FusionRule = Literal["weighted", "rrf", "minmax"]
+Level = Literal["segment", "scene"]
+Sort = Literal["relevance", "date", "pix"]
 LegName = Literal["visual", "speech", "sound", "fused", "keyword"]
 JobState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 VideoState = Literal["queued", "processing", "ready", "failed", "deleting"]
@@ -29,6 +37,10 @@ Title = Annotated[str, Meta(max_length=MAX_TITLE_CHARS)]
 Description = Annotated[str, Meta(max_length=MAX_DESCRIPTION_CHARS)]
 Language = Annotated[str, Meta(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*(?!\n)$")]
 Weight = Annotated[float, Meta(ge=0, le=1)]
+DeadlineMs = Annotated[int, Meta(ge=1, le=MAX_DEADLINE_MS)]
+# A segment's id: its video's, and when it starts in milliseconds.
+SegmentId = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{1,64}-[0-9]{9}(?!\n)$")]
+Time = Annotated[datetime, Meta(tz=True)]  # RFC 3339 with its offset from UTC
 
 
 class Strict(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -45,14 +57,17 @@ class Reply(msgspec.Struct, frozen=True):
 class Filters(Strict, frozen=True, kw_only=True):
     """What a hit's video must be; every field that is set must hold."""
 
-    category: tuple[Word, ...] = ()  # any of these
-    creator_id: tuple[Id, ...] = ()  # any of these
-    language: tuple[Language, ...] = ()  # any of these
+    category: Annotated[tuple[Word, ...], Meta(max_length=MAX_FILTER_VALUES)] = ()  # any of these
+    creator_id: Annotated[tuple[Id, ...], Meta(max_length=MAX_FILTER_VALUES)] = ()  # any of these
+    language: Annotated[tuple[Language, ...], Meta(max_length=MAX_FILTER_VALUES)] = ()  # any
     tags: Tags = ()  # all of these
-    video_id: tuple[Id, ...] = ()  # any of these
+    video_id: Annotated[tuple[Id, ...], Meta(max_length=10 * MAX_FILTER_VALUES)] = ()  # any
     min_pix: Annotated[int, Meta(ge=0, le=MAX_PIX)] | None = None
     min_duration_s: Annotated[float, Meta(ge=0)] | None = None
     max_duration_s: Annotated[float, Meta(ge=0)] | None = None
+    created_after: Time | None = None  # uploaded then or later
+    created_before: Time | None = None  # uploaded earlier
+    level: Level = "segment"  # scene: of each scene its best segment alone
 
 
 class LegWeights(Strict, frozen=True, kw_only=True):
@@ -65,20 +80,42 @@ class LegWeights(Strict, frozen=True, kw_only=True):
     keyword: Weight = 0.0
 
 
-class SearchRequest(Strict, frozen=True, kw_only=True):
-    """`POST /v1/search`: words, an image, a sound, or several of them."""
+class InputWeights(Strict, frozen=True, kw_only=True):
+    """How much each input of a query counts in the legs that search with several of them."""
 
-    query: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = None
+    text: Weight = 1.0
+    image: Weight = 1.0
+    audio: Weight = 1.0
+    like: Weight = 1.0
+
+
+class SearchRequest(Strict, frozen=True, kw_only=True):
+    """`POST /v1/search`: words, an image, a sound, a segment, or several of them."""
+
+    query: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = None  # -word excludes
+    not_: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = msgspec.field(
+        name="not", default=None
+    )  # a text whose direction is taken away from what is asked for
+    like: SegmentId | None = None  # more like this segment, which is not among the hits
+    own_video: bool = True  # False: nothing of the video of `like` either
+    input_weights: InputWeights = InputWeights()
     image: bytes | None = None  # base64 in JSON: JPEG, PNG or WebP
     audio: bytes | None = None  # base64 in JSON: any audio file, 30 s at most
-    mode: Mode = "balanced"
+    mode: AskedMode = "balanced"  # auto: as the words of the query say
     weights: LegWeights | None = None  # in place of the mode
     category: Word | None = None  # shifts the weights; does not filter
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = 10
     group: Group = "video"
     filters: Filters = Filters()
     pix_weight: Annotated[float, Meta(ge=0, le=0.5)] | None = None  # β; None: the server's
-    deadline_ms: Annotated[int, Meta(ge=1, le=60_000)] | None = None
+    fusion_rule: FusionRule = "weighted"  # how the legs are brought together
+    cutoff: Weight | None = None  # the least evidence of a hit; None: the server's
+    show_cut: bool = False  # also say what was cut off
+    collapse: bool = False  # hits that are nearly the same become one
+    diversity: Weight = 0.0  # 0: by relevance alone; 1: each hit as unlike the others as can be
+    sort: Sort = "relevance"  # of the hits that are relevant
+    cursor: Annotated[str, Meta(max_length=MAX_CURSOR_CHARS)] | None = None  # `next` of a page
+    deadline_ms: DeadlineMs | None = None  # also the header X-Deadline-Ms; the shorter one holds
 
 
 class LegScore(Reply, frozen=True, kw_only=True):
@@ -88,6 +125,7 @@ class LegScore(Reply, frozen=True, kw_only=True):
     raw: float  # the engine's own score: a cosine, or BM25
     relevance: float  # calibrated to 0…1
     weight: float  # the leg's share; the shares of the legs asked for sum to one
+    part: float  # what it adds to the fusion: weight × relevance, or what the fusion rule says
     rank: int  # 1 is the leg's best
 
 
@@ -95,25 +133,38 @@ class ScoreParts(Reply, frozen=True, kw_only=True):
     """How a hit's score came about: score = relevance × (1 + boost)."""
 
     legs: tuple[LegScore, ...]
-    fusion: float  # the weighted sum of the legs' relevances
+    fusion: float  # the sum of the legs' parts
     coherence: float  # what neighbouring segments added
     relevance: float  # min(1, fusion + coherence)
+    evidence: float  # 0…1, what the cut-off looks at: how sure the legs are, whatever their weights
     pix: int  # the video's PIX now
     pix_gain: float  # g, 0…1: log1p(min(pix, cap)) / log1p(cap)
     pix_weight: float  # β
     pix_boost: float  # β·g
     pix_cap: int  # PIX over this adds nothing
+    rank: int  # among all segments that matched; 1 is best
+    rank_without_pix: int  # the same, were PIX worth nothing
+
+
+class Span(Reply, frozen=True):
+    """A part of a text, in characters: `text[start:end]`."""
+
+    start: int
+    end: int
 
 
 class Moment(Reply, frozen=True, kw_only=True):
-    """One segment that matched."""
+    """One segment that matched; with `group` `video`, neighbours that matched as well joined."""
 
-    segment_id: str
+    segment_id: str  # the best one's
     start_s: float
     end_s: float
     score: float
-    text: str  # the transcript of the segment, "" where there is none
-    parts: ScoreParts
+    text: str  # what is said in it, "" where nothing is
+    parts: ScoreParts  # of the best segment
+    segments: tuple[str, ...] = ()  # all that were joined, in the order of time
+    highlights: tuple[Span, ...] = ()  # where `text` has words of the query
+    thumbnail: str | None = None  # address of the best segment's picture; None: sound alone
 
 
 class Hit(Reply, frozen=True, kw_only=True):
@@ -127,6 +178,8 @@ class Hit(Reply, frozen=True, kw_only=True):
     start_s: float  # of the best moment
     end_s: float
     moments: tuple[Moment, ...]  # best first
+    created_at: str = ""  # of the video: RFC 3339, UTC
+    duplicates: tuple[str, ...] = ()  # videos whose hits were nearly the same, with `collapse`
 
 
 class StageTimes(Reply, frozen=True, kw_only=True):
@@ -144,6 +197,12 @@ class SearchReply(Reply, frozen=True, kw_only=True):
 
     hits: tuple[Hit, ...]
     model_version: str  # the bundle, e.g. mini-1
+    index_version: str = ""  # what a cursor is good for: the bundle, and which export of it
+    cutoff: float = 0.0  # hits have at least this evidence
+    cut: tuple[Hit, ...] = ()  # the best of what was cut off, with `show_cut`
+    cut_off: int = 0  # segments that matched, with less evidence than that
+    next: str | None = None  # pass it as `cursor` for the next page; None: this is the last one
+    mode: Mode = "balanced"  # how the modalities were weighed; what `auto` has chosen
     random_weights: bool = False  # its models were never trained: the answers mean nothing
     degraded: tuple[str, ...]  # what was left out, and why: "speech: triton unavailable"
     stage_ms: StageTimes

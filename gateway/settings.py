@@ -16,6 +16,7 @@ NOT_SETTINGS = frozenset({"PIXSERVE_URL"})  # where the command line finds a gat
 
 
 Port = Annotated[int, msgspec.Meta(ge=1, le=65_535)]
+OptionalPort = Annotated[int, msgspec.Meta(ge=0, le=65_535)]
 Count = Annotated[int, msgspec.Meta(ge=1)]
 Share = Annotated[float, msgspec.Meta(ge=0, le=1)]
 PixWeight = Annotated[float, msgspec.Meta(ge=0, le=0.5)]
@@ -32,6 +33,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     target: Literal["cpu", "cuda"] = "cpu"  # what the local stack's Triton runs its models on
     host: str = "127.0.0.1"
     port: Port = 8080
+    rpc_port: OptionalPort = 0  # of the search over gRPC; 0: it is not served
     triton: str = "127.0.0.1:8001"  # gRPC, HOST:PORT
     milvus: str = "http://127.0.0.1:19530"
     database: str = ""  # SQLAlchemy URL; "": SQLite in the data folder
@@ -44,6 +46,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pix_weight: PixWeight = 0.2  # β of the PIX law, at most 0.5
     pix_cap: Count = 10_000  # PIX over this adds nothing to a rank
     coherence_weight: Share = 0.2  # how far matching neighbours lift a segment
+    cutoff: Share = 0.3  # least evidence of a hit; chosen with `pixserve bench cutoff`
 
     base_frames_per_s: Rate = 0.2  # sampled frames a second of video at no PIX
     frames_per_pix: Rate = 0.1

@@ -1,75 +1,131 @@
-"""Paraphrased queries over the demo videos: is the right video first, and the right moment near?"""
+"""Retrieval figures of each leg, fusion rule, coherence, grouping and PIX weight. Pure."""
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from random import Random
 
 import msgspec
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
 
-from deploy.demo.topics import TextQuery
-from gateway.client import Client
-from gateway.schemas import SearchReply, SearchRequest
+from gateway.search.group import group
+from loadtest.fit_cutoff import CutoffFigures
+from loadtest.gathering import Gathered, Split
+from loadtest.ranking import DEFAULTS, Rules, ranked
+from training.bootstrap import MISSED, Measures, measure
+from training.captions import KINDS
+from training.evaluate import LEGS
 
-BEST_SEGMENTS = 3  # among which the right one must be
+MADE_UP_PIX_SEED = 5
+MOST_PIX = 20_000  # of a made-up budget: more than the law's cap
+SEARCH = "search"
 
 
-class Answer(msgspec.Struct, frozen=True):
-    """How one query was answered."""
+class Row(msgspec.Struct, frozen=True):
+    """One way to rank, over all questions and by their kind."""
 
-    query: str
-    right_video: str
-    first_video: str | None
-    right_video_first: bool
-    segment_rank: int | None  # of the first segment that overlaps the right moment; 1 is best
+    name: str
+    measures: Measures
+    ndcg_10_by_kind: dict[str, float]
 
 
 class QualityReport(msgspec.Struct, frozen=True):
-    """How all were."""
+    """All ways, over the same questions and candidates."""
 
-    queries: int
-    right_video_first: int
-    right_segment_first: int
-    right_segment_among_best: int
-    answers: tuple[Answer, ...]
+    model_version: str
+    seed: int
+    segments: int
+    questions: int
+    rows: tuple[Row, ...]
+    cutoff: CutoffFigures
 
 
-def bench_quality(
-    client: Client, queries: Sequence[TextQuery], ids: Mapping[str, str]
-) -> QualityReport:
-    """Ask each query by video and by segment.
+def quality_rows(split: Split) -> list[Row]:
+    """Return the figures of every way to rank a split."""
+    rows = [_row(split, f"leg {leg}", Rules(leg=leg, coherence=0, pix_weight=0)) for leg in LEGS]
+    plain = Rules(pix=made_up_pix(split.video_ids), pix_weight=0)
+    budget = f"{DEFAULTS.pix_weight:g}"
+    ways = {
+        SEARCH: Rules(),
+        "rule rrf": Rules(fusion="rrf"),
+        "rule minmax": Rules(fusion="minmax"),
+        "without clarity": Rules(clarity=False),
+        "without coherence": Rules(coherence=0),
+        f"cut-off {DEFAULTS.cutoff:g}": Rules(cutoff=DEFAULTS.cutoff),
+        f"PIX weight {budget}, made-up PIX": replace(plain, pix_weight=DEFAULTS.pix_weight),
+        "PIX weight 0.5, made-up PIX": replace(plain, pix_weight=0.5),
+    }
+    rows += [_row(split, name, rules) for name, rules in ways.items()]
+    rows.append(_row(split, "by video", Rules(), by_video=True))
+    return rows
 
-    Args:
-        client: of a gateway that holds the demo videos.
-        queries: with their right moments.
-        ids: the id of each demo video, by its name.
-    """
-    answers = tuple(_ask(client, query, ids) for query in queries)
-    ranks = [answer.segment_rank for answer in answers]
-    return QualityReport(
-        queries=len(answers),
-        right_video_first=sum(answer.right_video_first for answer in answers),
-        right_segment_first=sum(rank == 1 for rank in ranks),
-        right_segment_among_best=sum(rank is not None and rank <= BEST_SEGMENTS for rank in ranks),
-        answers=answers,
+
+def made_up_pix(video_ids: frozenset[str]) -> dict[str, int]:
+    """Return PIX for each video, evenly drawn by magnitude from 0 to MOST_PIX; seeded."""
+    rng = Random(MADE_UP_PIX_SEED)  # noqa: S311 - reproducible on purpose
+    return {
+        video_id: int(math.expm1(rng.uniform(0, math.log1p(MOST_PIX))))
+        for video_id in sorted(video_ids)
+    }
+
+
+def rank_of(one: Gathered, rules: Rules, *, by_video: bool = False) -> int:
+    """Return the place of the right segment, or of its video; MISSED where it is not found."""
+    found = ranked(one, rules)
+    entries = group(found, "video" if by_video else "segment")
+    right_videos = {segment_id.rpartition("-")[0] for segment_id in one.right}
+    for place, entry in enumerate(entries, 1):
+        is_right = entry.best.segment_id in one.right
+        if is_right or (by_video and entry.video_id in right_videos):
+            return place
+    return MISSED
+
+
+def _row(split: Split, name: str, rules: Rules, *, by_video: bool = False) -> Row:
+    asked = [(one.question.kind, one) for one in split.answerable if one.question]
+    places = [(kind, rank_of(one, rules, by_video=by_video)) for kind, one in asked]
+    return Row(
+        name=name,
+        measures=measure([place for _, place in places]),
+        ndcg_10_by_kind={
+            kind: measure([place for of, place in places if of == kind]).ndcg_10.mean
+            for kind in KINDS
+            if any(of == kind for of, _ in places)
+        },
     )
 
 
-def _ask(client: Client, query: TextQuery, ids: Mapping[str, str]) -> Answer:
-    names = {video_id: name for name, video_id in ids.items()}
-    videos = client.search(SearchRequest(query=query.text))
-    segments = client.search(SearchRequest(query=query.text, group="segment"))
-    first = names.get(videos.hits[0].video_id, "another") if videos.hits else None
-    return Answer(
-        query=query.text,
-        right_video=query.video,
-        first_video=first,
-        right_video_first=first == query.video,
-        segment_rank=_rank(segments, query, ids[query.video]),
+def quality_table(report: QualityReport) -> Table:
+    """Return a row a way to rank; figures in percent, with 95 % intervals of nDCG@10."""
+    title = (
+        f"{report.model_version}: {report.questions} questions about {report.segments} segments, "
+        f"seed {report.seed}; %, then nDCG@10 by kind of question"
+    )
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    for column in ("ranking", "R@1", "R@10", "MRR", "nDCG@10", *KINDS):
+        table.add_column(column)
+    for row in report.rows:
+        table.add_row(row.name, *_cells(row))
+    return table
+
+
+def _cells(row: Row) -> Sequence[str]:
+    found, ndcg = row.measures, row.measures.ndcg_10
+    return (
+        f"{100 * found.recall_1.mean:.1f}",
+        f"{100 * found.recall_10.mean:.1f}",
+        f"{100 * found.mrr.mean:.1f}",
+        f"{100 * ndcg.mean:.1f} ({100 * ndcg.low:.0f}–{100 * ndcg.high:.0f})",
+        *(f"{100 * row.ndcg_10_by_kind.get(kind, 0.0):.1f}" for kind in KINDS),
     )
 
 
-def _rank(reply: SearchReply, query: TextQuery, video_id: str) -> int | None:
-    right = (
-        hit.video_id == video_id and query.is_answered_by(hit.start_s, hit.end_s)
-        for hit in reply.hits
+def cutoff_line(figures: CutoffFigures) -> str:
+    """Return what is to be said of a cut-off on one split."""
+    kinds = ", ".join(f"{kind} {share:.1%}" for kind, share in figures.lost_by_kind.items())
+    return (
+        f"seed {figures.seed}, cut-off {figures.cutoff:g}: {figures.absent_empty:.1%} of "
+        f"{figures.absent_queries} queries about absent things find nothing; {figures.lost:.1%} of "
+        f"{figures.true_hits} true hits are lost ({kinds})"
     )
-    ranks = (rank for rank, is_right in enumerate(right, 1) if is_right)
-    return next(ranks, None)

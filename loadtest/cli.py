@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from gateway.errors import ConfigurationError, InvalidRequest
+from loadtest import bench_ingest_cli, quality_commands
 
 DataDir = Annotated[
     Path, typer.Option(envvar="PIXSERVE_DATA_DIR", help="Of the stack that is measured.")
@@ -22,6 +23,8 @@ bench = typer.Typer(
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
+    bench_ingest_cli.register(bench)
+    quality_commands.register(bench)
     app.add_typer(bench, name="bench")
 
 
@@ -63,9 +66,25 @@ def search(
     data_dir: DataDir = Path("pixserve-data"),
     clients: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
     queries: Annotated[int, typer.Option(min=100, help="A run.")] = 2_000,
+    rows: Annotated[
+        list[int] | None,
+        typer.Option(min=40, help="Synthetic segments, in place of a stack. Repeatable."),
+    ] = None,
+    milvus: Annotated[
+        str, typer.Option(help="With --rows: a running Milvus, not the embedded engine.")
+    ] = "",
     json: Json = None,
 ) -> None:
-    """Time GET /v1/search in a closed loop, at 1 and at 8 clients."""
+    """Time searches in a closed loop: GET /v1/search of a stack, at 1 and at 8 clients.
+
+    With --rows, or --milvus (at 1,000 and 10,000 rows): searches in this process over synthetic
+    segments of 768 numbers, with each leg's recall and the bare index beside; needs no stack.
+    """
+    if rows or milvus:
+        from loadtest.sizes import DEFAULT_ROWS, measure_sizes
+
+        measure_sizes(rows or DEFAULT_ROWS, milvus, queries, clients or [1], json)
+        return
     from loadtest.bench_search import bench_search
     from loadtest.queries import unique_queries
     from loadtest.stack import find_stack
@@ -92,32 +111,7 @@ def search(
 
 
 @bench.command()
-def ingest(
-    data_dir: DataDir = Path("pixserve-data"),
-    json: Json = None,
-) -> None:
-    """Ingest the demo videos once more, as a new creator, and delete them again."""
-    from deploy.demo.render import render_all
-    from gateway.client import Client
-    from loadtest.bench_ingest import bench_ingest
-    from loadtest.stack import find_stack
-    from loadtest.tables import progress, write_report
-
-    stack = find_stack(data_dir)
-    videos = render_all(stack.data_dir / "demo", lambda _name, _done, _total: None)
-    with Client(stack.gateway) as client, progress("ingest", 2 * len(videos)) as advance:
-        report = bench_ingest(client, videos, lambda _what: advance())
-    typer.echo(
-        f"{report.videos} videos, {report.video_s:.0f} s: {report.wall_s:.1f} s of wall time "
-        f"({report.upload_s:.1f} s for the uploads), {report.times_real_time:.0f}× real time"
-    )
-    for failure in report.failed:
-        typer.echo(f"failed: {failure}")
-    write_report(json, report)
-
-
-@bench.command()
-def quality(
+def demo(
     data_dir: DataDir = Path("pixserve-data"),
     json: Json = None,
 ) -> None:
@@ -126,13 +120,13 @@ def quality(
 
     from deploy.demo.topics import read_queries
     from gateway.client import Client
-    from loadtest.bench_quality import bench_quality
+    from loadtest.bench_demo import bench_demo
     from loadtest.stack import demo_ids, find_stack
     from loadtest.tables import show, write_report
 
     stack = find_stack(data_dir)
     with Client(stack.gateway) as client:
-        report = bench_quality(client, read_queries().paraphrase, demo_ids(stack))
+        report = bench_demo(client, read_queries().paraphrase, demo_ids(stack))
     table = Table("query", "right video", "first video", "rank of the right segment")
     for answer in report.answers:
         table.add_row(
@@ -256,7 +250,7 @@ def every(data_dir: DataDir = Path("pixserve-data")) -> None:
         typer.echo(describe_machine())
         embed(data_dir)
         search(data_dir)
-        ingest(data_dir)
-        quality(data_dir)
+        bench_ingest_cli.ingest(data_dir, demo=True)
+        demo(data_dir)
         models(data_dir, calls=CALLS_OF_ALL)
         precision(data_dir, find_stack(data_dir).profile, runs=CALLS_OF_ALL)

@@ -3,7 +3,7 @@
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import msgspec
 
@@ -28,7 +28,8 @@ async def opened_doors(
 ) -> AsyncIterator[Doors]:
     """Doors to a real Milvus, a real catalogue in `folder`, and a fake Triton."""
     milvus = Milvus(milvus_uri)
-    settings = Settings(search_deadline_ms=5_000, **changes)  # type: ignore[arg-type]
+    told: dict[str, Any] = {"search_deadline_ms": 5_000, "cutoff": 0.0} | changes
+    settings = Settings(**told)
     with empty_catalogue(f"sqlite:///{folder / 'catalogue.db'}") as catalogue:
         doors = Doors(
             settings=settings,
@@ -46,7 +47,13 @@ async def opened_doors(
 
 
 async def add_video(
-    doors: Doors, video_id: str, texts: Sequence[str], *, indexed: bool = True, **metadata: object
+    doors: Doors,
+    video_id: str,
+    texts: Sequence[str],
+    *,
+    indexed: bool = True,
+    pictures_of: str | None = None,
+    **metadata: object,
 ) -> None:
     """Add a searchable video with a segment of 5 s for each text, which looks like `picture`."""
     new = new_video(video_id, **metadata)
@@ -61,7 +68,7 @@ async def add_video(
             tags=new.metadata.tags,
             duration_s=new.duration_s,
             text=text,
-            visual=looks(picture(video_id, number), doors.bundle.dims.vision),
+            visual=looks(picture(pictures_of or video_id, number), doors.bundle.dims.vision),
             speech=meaning(text, doors.bundle.dims.sentence) if text else None,
         )
         for number, text in enumerate(texts)

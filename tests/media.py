@@ -12,7 +12,9 @@ same bytes for the same arguments.
 
 import io
 import os
+import struct
 import wave
+import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -224,6 +226,19 @@ def image_bytes(
     frame.pts = 0
     packets = [*context.encode(frame), *context.encode(None)]
     return b"".join(bytes(packet) for packet in packets)
+
+
+def enormous_png(side_px: int) -> bytes:
+    """Return a black picture of one bit a pixel: few bytes, and `side_px`² pixels when decoded."""
+    pack = zlib.compressobj(1)
+    row = bytes(1 + (side_px + 7) // 8)  # the filter's number, then the pixels
+    data = b"".join(pack.compress(row) for _ in range(side_px)) + pack.flush()
+    head = struct.pack(">IIBBBBB", side_px, side_px, 1, 0, 0, 0, 0)
+    chunks = ((b"IHDR", head), (b"IDAT", data), (b"IEND", b""))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        for kind, body in chunks
+    )
 
 
 def draw(scene: Scene, size: tuple[int, int], time_s: float) -> Pixels:

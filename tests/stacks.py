@@ -67,7 +67,7 @@ def running_stack(data_dir: Path, port: int, *options: str) -> Iterator[LiveStac
         pixserve("down", *where)
 
 
-def pixserve(*arguments: str) -> str:
+def pixserve(*arguments: str, timeout_s: float = 180) -> str:
     """Run a command of pixserve and return what it printed."""
     done = subprocess.run(
         [str(PIXSERVE), *arguments],
@@ -76,7 +76,7 @@ def pixserve(*arguments: str) -> str:
         text=True,
         env=os.environ | PATIENT,
         check=False,
-        timeout=180,
+        timeout=timeout_s,
     )
     assert done.returncode == 0, f"pixserve {' '.join(arguments)}:\n{done.stdout}"
     return done.stdout

@@ -38,3 +38,10 @@ def test_forms_and_bodies_are_both_described() -> None:
     assert operation["parameters"][0]["in"] == "path"
     assert set(operation["requestBody"]["content"]) == {"application/json", "multipart/form-data"}
     assert set(operation["responses"]) == {"202"}
+
+
+def test_what_stands_between_backticks_is_shown_as_code() -> None:
+    operation = Operation("GET", "/a", "Read `a` & `<b>`", Endpoint(reply=Video))
+    page = render(document([operation], "1"))
+    assert "Read <code>a</code> &amp; <code>&lt;b&gt;</code>" in page
+    assert "`" not in page

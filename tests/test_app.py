@@ -62,7 +62,8 @@ def test_without_triton_keyword_results_still_come_marked_degraded(http: httpx.C
     assert any("triton" in reason for reason in told["degraded"])
     assert told["model_version"] == "gateway-1"
     moment = told["hits"][0]["moments"][0]
-    assert (moment["start_s"], moment["end_s"]) in ((0.0, 5.0), (5.0, 10.0))
+    assert (moment["start_s"], moment["end_s"]) == (0.0, 10.0)  # both segments match
+    assert moment["segments"] == ["bread-000000000", "bread-000005000"]
     assert moment["parts"]["pix"] == 50
     assert [leg["leg"] for leg in moment["parts"]["legs"]] == ["keyword"]
 
@@ -163,6 +164,117 @@ def test_an_enormous_body_is_refused(http: httpx.Client) -> None:
     assert reply.json()["error"] == "too_large"
 
 
+@pytest.mark.parametrize("deadline", ["0", "600000", "-1", "1.5", "soon", "", "nan", "9" * 400])
+def test_a_deadline_that_is_none_is_refused(http: httpx.Client, deadline: str) -> None:
+    by_header = http.get("/v1/search?q=dough", headers={"X-Deadline-Ms": deadline})
+    by_parameter = http.get("/v1/search", params={"q": "dough", "deadline_ms": deadline})
+    for reply in (by_header, by_parameter):
+        assert reply.status_code == 400
+        assert "deadline" in reply.json()["message"].lower()
+    assert "1 to 60000 milliseconds" in by_header.json()["message"]
+
+
+@pytest.mark.parametrize("path", ["/v1/search", "/search/quick", "/search/multimodal/quick"])
+def test_a_deadline_too_short_for_any_leg_is_named(http: httpx.Client, path: str) -> None:
+    reply = http.get(path, params={"q": "dough"}, headers={"X-Deadline-Ms": "1"})
+    told = reply.json()
+    if reply.status_code == 200:  # a quick machine
+        assert told["stage_ms"]["total"] < 100
+    else:
+        assert reply.status_code == 504
+        assert told["error"] == "deadline_exceeded"
+        assert "the deadline of 1 ms" in told["message"]
+
+
+def test_of_two_deadlines_the_shorter_one_holds(http: httpx.Client) -> None:
+    for parameter, header in (("1", "60000"), ("60000", "1")):
+        reply = http.get(
+            "/v1/search",
+            params={"q": "dough", "deadline_ms": parameter},
+            headers={"X-Deadline-Ms": header},
+        )
+        assert reply.status_code == 504 or reply.json()["stage_ms"]["total"] < 100
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "options", "told"),
+    [
+        ("GET", "/v1/search?q=x&mode=loud", {}, "balanced, text_heavy|audio_heavy, auto, balanced"),
+        ("GET", "/search/multimodal/quick?q=x&mode=loud", {}, "vision_heavy"),
+        ("POST", "/v1/search", {"json": {"query": "x", "mode": "loud"}}, "one of .*auto"),
+        ("POST", "/v1/search", {"json": {"query": "x", "group": "all"}}, "one of segment, video"),
+        ("POST", "/v1/search", {"json": {"query": "x", "limit": 0}}, "limit"),
+        ("POST", "/v1/search", {"json": {"query": "x", "limit": 10_000}}, "<= 100.*limit"),
+        ("POST", "/v1/search", {"json": {"query": "x", "colour": 1}}, "unknown field `colour`"),
+        ("POST", "/v1/search", {"json": {"query": "x", "weights": {}}}, "weights leave no leg"),
+        ("POST", "/v1/search", {"json": {"query": "x", "weights": {"visual": 1e20}}}, "visual"),
+        ("GET", "/v1/search?q=x&weights.visual=nan", {}, "visual"),
+        ("GET", "/v1/search?q=x&pix_weight=nan", {}, "pix_weight"),
+        ("GET", "/v1/search?q=x&filters.min_duration_s=nan", {}, "min_duration_s"),
+        ("POST", "/v1/search", {"json": {"query": "x", "like": "a"}}, "like"),
+        ("POST", "/v1/search", {"json": {"query": "x", "like": "../a-000000000"}}, "like"),
+        ("POST", "/v1/search", {"json": {"query": "-x"}}, "empty"),
+        ("POST", "/v1/search", {"json": {"not": "x"}}, "empty"),
+        ("POST", "/v1/search", {"json": {"query": "x -x"}}, "excludes it"),
+        (
+            "POST",
+            "/v1/search",
+            {"json": {"query": "x", "filters": {"created_after": "2026-01-01"}}},
+            "created_after",
+        ),
+        (
+            "POST",
+            "/v1/search",
+            {"json": {"query": "x", "filters": {"created_after": "2026-01-01T00:00:00"}}},
+            "timezone.*created_after",
+        ),
+        (
+            "POST",
+            "/v1/search",
+            {"json": {"query": "x", "filters": {"created_before": "0001-01-01T00:00:00+12:00"}}},
+            "out of range",
+        ),
+        (
+            "GET",
+            "/v1/search?q=x&filters.created_after=2026-02-01T00:00:00Z"
+            "&filters.created_before=2026-01-01T00:00:00Z",
+            {},
+            "swap them",
+        ),
+        ("GET", "/v1/search?q=x&filters.min_duration_s=2&filters.max_duration_s=1", {}, "swap"),
+        (
+            "POST",
+            "/v1/search",
+            {"json": {"query": "x", "filters": {"category": ["a"] * 101}}},
+            "length <= 100.*category",
+        ),
+    ],
+)
+def test_what_is_wrong_about_a_search_is_told(
+    http: httpx.Client, method: str, path: str, options: dict[str, object], told: str
+) -> None:
+    reply = http.request(method, path, **options)  # type: ignore[arg-type]
+    assert reply.status_code == 400, reply.text
+    assert re.search(told, reply.json()["message"]), reply.json()["message"]
+
+
+def test_a_segment_that_is_not_there_is_not_found(http: httpx.Client) -> None:
+    reply = http.get("/v1/search", params={"like": "nothing-000000000"})
+    assert reply.status_code == 404
+    assert "like" in reply.json()["message"]
+
+
+def test_more_like_a_segment_needs_no_triton(http: httpx.Client) -> None:
+    reply = http.get("/v1/search", params={"like": "bread-000000000", "group": "segment"})
+    told = reply.json()
+    ids = {hit["moments"][0]["segment_id"] for hit in told["hits"]}
+    assert told["degraded"] == []
+    assert "bread-000005000" in ids
+    assert "bread-000000000" not in ids
+    others = http.get("/v1/search", params={"like": "bread-000000000", "own_video": "false"})
+    assert {hit["video_id"] for hit in others.json()["hits"]} & {"bread"} == set()
+
+
 # ---- what every reply has
 
 
@@ -235,7 +347,7 @@ def test_metrics_count_requests_searches_and_jobs(http: httpx.Client) -> None:
 def test_every_route_is_described(http: httpx.Client) -> None:
     told = http.get("/openapi.json").json()
     described = {path for path, methods in told["paths"].items() for _ in methods}
-    undescribed = {"/metrics", "/openapi.json", "/docs", "/schema"}
+    undescribed = {"/metrics", "/openapi.json", "/docs", "/schema", "/", "/favicon.ico"}
     paths = {
         re.sub(r":\w+}", "}", path)
         for handler in ROUTES
@@ -269,6 +381,14 @@ def test_the_page_of_the_api_works_without_a_network(http: httpx.Client) -> None
     assert "default-src 'none'" in reply.headers["content-security-policy"]
     assert "/v1/search" in reply.text
     assert not re.search(r"(?i)https?://|//[a-z0-9-]+\.[a-z]|<script|url\(|@import", reply.text)
+
+
+def test_the_address_itself_leads_to_the_description_and_has_an_icon(http: httpx.Client) -> None:
+    reply = http.get("/")
+    assert (reply.status_code, reply.headers["location"]) == (307, "/docs")
+    icon = http.get("/favicon.ico")
+    assert (icon.status_code, icon.headers["content-type"]) == (200, "image/svg+xml")
+    assert icon.content.startswith(b"<svg")
 
 
 # ---- parts that are not there

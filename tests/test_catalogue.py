@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.catalogue.bounds import Bounds
 from gateway.catalogue.catalogue import Catalogue
 from gateway.catalogue.database import id_batches
 from gateway.errors import ConfigurationError, Conflict, InvalidRequest, NotFound, Unavailable
@@ -76,7 +77,7 @@ def test_videos_are_found_by_their_pix_most_first(catalogue: Catalogue) -> None:
     for name, pix in (("a", 10), ("b", 30), ("c", 20), ("d", 5)):
         ready(catalogue, name, pix=pix)
 
-    assert catalogue.videos_with_pix(10) == ("b", "c", "a")
+    assert catalogue.videos_within(Bounds(min_pix=10)) == ("b", "c", "a")
 
 
 def test_the_current_bundle_is_none_before_the_first_and_then_the_last_set(
@@ -449,6 +450,7 @@ def test_a_catalogue_of_the_first_version_is_brought_up_to_date(tmp_path: Path) 
             "drop index jobs_next",
             "drop index jobs_ended",
             "alter table jobs drop column priority",
+            "alter table jobs drop column kills",
             "update settings set value = '1' where key = 'schema'",
         ):
             connection.exec_driver_sql(statement)
@@ -457,6 +459,6 @@ def test_a_catalogue_of_the_first_version_is_brought_up_to_date(tmp_path: Path) 
     new = Catalogue(url)
     job = new.jobs.claim("w", lease_s=60)
     assert job is not None
-    assert new.jobs.job(job.id).priority == 0
+    assert (new.jobs.job(job.id).priority, job.kills) == (0, 0)
     new.close()
     Catalogue(url).close()  # once is enough

@@ -1,13 +1,17 @@
+import asyncio
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from gateway import errors
 from gateway.client import Client
+from gateway.client_async import AsyncClient
 from gateway.client_replies import kinds
+from gateway.client_requests import search_options
 from gateway.schemas import SearchRequest, VideoMetadata, VideoPatch
 from tests.gateways import (
     NOWHERE,
@@ -139,3 +143,41 @@ class _Other(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         return
+
+
+@pytest.mark.anyio
+async def test_the_asynchronous_client_finds_the_same_and_raises_the_same(
+    client: Client, gateway: Gateway
+) -> None:
+    texts = ["an unusual xylophone"]
+    await asyncio.to_thread(add_searchable, gateway.settings, "async", texts)
+    request = SearchRequest(query="xylophone", deadline_ms=5_000)
+    async with AsyncClient(gateway.url) as other:
+        replies = await asyncio.gather(*(other.search(request) for _ in range(8)))
+        expected = client.search(request).hits
+        assert [hit.video_id for hit in expected] == ["async"]
+        assert all(reply.hits == expected for reply in replies)
+        assert (await other.video("async")).id == "async"
+        assert await other.ready() == client.ready()
+        with pytest.raises(errors.NotFound):
+            await other.job("nothing")
+        with pytest.raises(errors.PixserveError):
+            await other.search(SearchRequest(image=b"\x89PNG"))
+
+
+@pytest.mark.anyio
+async def test_without_a_gateway_the_asynchronous_client_says_so() -> None:
+    async with AsyncClient(f"http://{NOWHERE}") as client:
+        with pytest.raises(errors.Unavailable, match="no gateway answers"):
+            await client.ready()
+    async with AsyncClient("ftp://x") as client:
+        with pytest.raises(errors.ConfigurationError, match="is no URL"):
+            await client.ready()
+
+
+def test_a_search_travels_as_json_and_as_a_form_with_files() -> None:
+    words = SearchRequest(query="a", not_="b", like="v-000000000", own_video=False)
+    assert msgspec.json.decode(search_options(words)["content"], type=SearchRequest) == words
+    told = search_options(msgspec.structs.replace(words, image=b"x"))["files"]
+    assert set(told) == {"request", "image"}
+    assert msgspec.json.decode(told["request"][1], type=SearchRequest) == words

@@ -11,6 +11,7 @@ from ingest.image import orient, read_head
 from tests.media import (
     SCENES,
     draw,
+    enormous_png,
     image_bytes,
     make_silent_video,
     make_sound,
@@ -177,6 +178,13 @@ def test_an_image_that_says_it_is_enormous_is_refused_before_decoding() -> None:
     with pytest.raises(MediaLimitExceeded) as refused:
         decode_image(bytes(data))
     assert refused.value.reason == "pixels"
+
+
+def test_an_image_that_is_enormous_is_refused_and_a_large_one_is_not() -> None:
+    with pytest.raises(MediaLimitExceeded, match="20000×20000") as refused:
+        decode_image(enormous_png(20_000))
+    assert refused.value.reason == "pixels"
+    assert not decode_image(enormous_png(5_000)).any()
 
 
 @pytest.mark.parametrize("data", [b"", b"hello", b"\xff\xd8\xff", b"GIF89a" + bytes(100)])

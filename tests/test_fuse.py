@@ -1,17 +1,19 @@
 import random
 from collections.abc import Collection
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.index.rows import LEGS
-from gateway.schemas import LegName, LegWeights, Mode
+from gateway.schemas import FusionRule, LegName, LegScore, LegWeights, Mode
 from gateway.search.calibrate import Match
-from gateway.search.fuse import MODES, SPLITS, fuse, fusion_of, leg_weights
+from gateway.search.fuse import MODES, SPLITS, evidence_of, fuse, fusion_of, leg_weights
 
 legs = st.sets(st.sampled_from(LEGS), min_size=1)
 modes = st.sampled_from(sorted(MODES))
+rules = st.sampled_from(get_args(FusionRule))
 categories = st.sampled_from([None, "tutorial", "music", "vlog", "other"])
 TEXT: Collection[LegName] = ("speech", "keyword")
 
@@ -23,9 +25,13 @@ def match(leg: LegName, segment: str, relevance: float, rank: int = 1) -> Match:
 @st.composite
 def matches(draw: st.DrawFn) -> dict[LegName, tuple[Match, ...]]:
     relevances = st.dictionaries(st.sampled_from([f"v-{n}" for n in range(8)]), st.floats(0, 1))
+    found = {leg: draw(relevances) for leg in draw(legs)}
     return {
-        leg: tuple(match(leg, segment, value) for segment, value in draw(relevances).items())
-        for leg in draw(legs)
+        leg: tuple(
+            match(leg, segment, values[segment], rank)
+            for rank, segment in enumerate(sorted(values, key=lambda s: (-values[s], s)), 1)
+        )
+        for leg, values in found.items()
     }
 
 
@@ -95,22 +101,80 @@ def test_a_leg_that_did_not_find_a_segment_adds_nothing() -> None:
     assert [score.leg for score in two.legs] == ["keyword"]
 
 
-@given(matches(), modes, st.randoms(use_true_random=False))
+@given(matches(), modes, rules, st.randoms(use_true_random=False))
 def test_the_order_of_legs_and_matches_changes_nothing(
-    found: dict[LegName, tuple[Match, ...]], mode: Mode, shuffle: random.Random
+    found: dict[LegName, tuple[Match, ...]],
+    mode: Mode,
+    rule: FusionRule,
+    shuffle: random.Random,
 ) -> None:
     weights = leg_weights(found, mode)
     mixed = {leg: tuple(shuffle.sample(found[leg], len(found[leg]))) for leg in reversed(found)}
-    assert fuse(mixed, leg_weights(list(mixed), mode)) == fuse(found, weights)
+    assert fuse(mixed, leg_weights(list(mixed), mode), rule) == fuse(found, weights, rule)
 
 
-@given(matches(), modes)
+@given(matches(), modes, rules)
 def test_the_parts_make_up_the_fusion_exactly(
-    found: dict[LegName, tuple[Match, ...]], mode: Mode
+    found: dict[LegName, tuple[Match, ...]], mode: Mode, rule: FusionRule
 ) -> None:
-    for segment in fuse(found, leg_weights(found, mode)):
+    for segment in fuse(found, leg_weights(found, mode), rule):
         assert segment.fusion == fusion_of(segment.legs)
         assert 0 <= segment.fusion <= 1
+        assert all(0 <= score.part <= score.weight for score in segment.legs)
+
+
+@given(matches(), modes, rules)
+def test_what_is_better_in_every_leg_is_never_fused_below(
+    found: dict[LegName, tuple[Match, ...]], mode: Mode, rule: FusionRule
+) -> None:
+    fused = {one.segment_id: one for one in fuse(found, leg_weights(found, mode), rule)}
+    ranks = {
+        segment: {score.leg: score.rank for score in one.legs} for segment, one in fused.items()
+    }
+    for better, ours in ranks.items():
+        for worse, theirs in ranks.items():
+            if all(leg in ours and ours[leg] <= rank for leg, rank in theirs.items()):
+                assert fused[better].fusion >= fused[worse].fusion - 1e-12
+
+
+def test_reciprocal_rank_fusion_looks_at_ranks_alone() -> None:
+    found = {"speech": (match("speech", "v-1", 0.9, 1), match("speech", "v-2", 0.1, 2))}
+    one, two = fuse(found, {"speech": 1.0}, "rrf")  # type: ignore[arg-type]
+    assert one.fusion == 1
+    assert two.fusion == pytest.approx(61 / 62)
+
+
+def test_min_max_stretches_each_leg_from_its_worst_to_its_best() -> None:
+    found = {
+        "speech": tuple(match("speech", f"v-{n}", value) for n, value in enumerate((0.8, 0.5, 0.2)))
+    }
+    fused = fuse(found, {"speech": 1.0}, "minmax")  # type: ignore[arg-type]
+    assert [one.fusion for one in fused] == pytest.approx([1, 0.5, 0])
+    lone = {"speech": (match("speech", "v-1", 0.3),)}
+    assert fuse(lone, {"speech": 1.0}, "minmax")[0].fusion == 1  # type: ignore[arg-type]
+
+
+def score(leg: LegName, relevance: float, weight: float = 0.5) -> LegScore:
+    return LegScore(leg=leg, raw=0, relevance=relevance, weight=weight, part=0, rank=1)
+
+
+relevances = st.lists(st.tuples(st.sampled_from(LEGS), st.floats(0, 1)), max_size=5)
+
+
+@given(relevances, st.sampled_from(LEGS), st.floats(0, 1), st.floats(0, 1))
+def test_another_witness_never_lowers_the_evidence_and_weights_do_not_count(
+    found: list[tuple[LegName, float]], leg: LegName, relevance: float, weight: float
+) -> None:
+    before = evidence_of(score(leg, value) for leg, value in found)
+    more = [*found, (leg, relevance)]
+    after = evidence_of(score(leg, value, weight) for leg, value in more)
+    assert 0 <= before <= after + 1e-12 <= 1 + 1e-12
+
+
+def test_one_sure_leg_is_enough_evidence_but_one_common_word_is_not() -> None:
+    assert evidence_of([score("speech", 1.0, 0.01)]) == 1
+    assert evidence_of([score("keyword", 1.0)]) < 0.5
+    assert evidence_of([]) == 0
 
 
 @given(matches(), modes, st.data())

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+import numpy as np
 import pytest
 
+from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle, Capabilities
 from gateway.doors import Doors
 from gateway.errors import (
@@ -15,6 +17,7 @@ from gateway.errors import (
     DeadlineExceeded,
     InvalidRequest,
     MediaRefused,
+    NotFound,
     Overloaded,
     PixserveError,
     Unavailable,
@@ -22,8 +25,9 @@ from gateway.errors import (
 from gateway.index.milvus import Milvus
 from gateway.index.rows import IndexRow
 from gateway.index.schema import Engine
-from gateway.schemas import LegWeights
-from gateway.search.legs import Found, plan_legs, run_legs
+from gateway.schemas import InputWeights, LegWeights
+from gateway.search.legs import Found, run_legs
+from gateway.search.plan import BY_WORDS, Aim, plan_legs
 from gateway.search.query import Query
 from gateway.triton import Triton
 from tests.conftest import free_port
@@ -60,39 +64,72 @@ async def run(doors: Doors, query: Query = WORDS, timeout_s: float = 5.0) -> Fou
 
 # ---- which legs
 
+SPEECH = Aim(("sentence",))
+CLIP = Aim(("clip",))
+IMAGE = Aim(("image",))
+
 
 def test_words_search_sentences_and_keywords_where_they_cannot_be_compared_with_pixels() -> None:
-    assert plan_legs(WORDS, MINI) == {"keyword": "words", "speech": "sentence"}
+    assert plan_legs(WORDS, MINI) == {"keyword": BY_WORDS, "speech": SPEECH}
 
 
 def test_words_search_pixels_too_where_they_can() -> None:
-    expected = {"keyword": "words", "speech": "sentence", "visual": "clip", "fused": "clip"}
+    expected = {"keyword": BY_WORDS, "speech": SPEECH, "visual": CLIP, "fused": CLIP}
     assert plan_legs(WORDS, FULL) == expected
 
 
-def test_an_image_searches_by_its_looks_even_beside_words() -> None:
+def test_an_image_searches_by_its_looks_together_with_the_words() -> None:
     image = Query("", b"image", b"", 1.0)
-    assert plan_legs(image, MINI) == {"visual": "image"}
+    assert plan_legs(image, MINI) == {"visual": IMAGE}
+    assert plan_legs(replace(image, text="words"), MINI)["visual"] == IMAGE
     both = plan_legs(replace(image, text="words"), FULL)
-    assert (both["visual"], both["fused"], both["speech"]) == ("image", "image", "sentence")
+    assert both["visual"] == both["fused"] == Aim(("clip", "image"))
+    assert both["speech"] == SPEECH
 
 
 def test_a_sound_searches_by_its_sound() -> None:
-    assert plan_legs(Query("", b"", b"sound", 1.0), FULL) == {"sound": "sound"}
+    assert plan_legs(Query("", b"", b"sound", 1.0), FULL) == {"sound": Aim(("sound",))}
 
 
 def test_words_search_sounds_where_they_share_a_space() -> None:
-    assert plan_legs(WORDS, HEARS)["sound"] == "clip"
-    assert plan_legs(WORDS, HEARS, LegWeights(sound=1.0)) == {"sound": "clip"}
+    assert plan_legs(WORDS, HEARS)["sound"] == CLIP
+    assert plan_legs(WORDS, HEARS, LegWeights(sound=1.0)) == {"sound": CLIP}
 
 
-def test_a_sound_searches_by_its_sound_even_beside_words() -> None:
+def test_a_sound_and_words_search_sounds_together() -> None:
     both = plan_legs(replace(WORDS, audio=b"sound"), HEARS)
-    assert (both["sound"], both["speech"]) == ("sound", "sentence")
+    assert (both["sound"], both["speech"]) == (Aim(("clip", "sound")), SPEECH)
+    apart = plan_legs(replace(WORDS, audio=b"sound"), HEARS, sound_text=True)
+    assert apart["sound"] == Aim(("sound_text", "sound"))
+
+
+def test_a_segment_searches_every_leg_with_the_vector_that_it_has_there() -> None:
+    like = Aim(("like",))
+    query = Query("", b"", b"", 1.0, like="bread-000000000")
+    assert plan_legs(query, MINI) == {"visual": like, "speech": like, "sound": like}
+    both = plan_legs(replace(query, text="words"), FULL)
+    assert (both["fused"], both["keyword"]) == (Aim(("clip", "like")), BY_WORDS)
+
+
+def test_an_input_without_weight_is_left_out_of_the_vectors() -> None:
+    query = Query("words", b"image", b"", 1.0, input_weights=InputWeights(text=0))
+    assert plan_legs(query, FULL) == {"keyword": BY_WORDS, "visual": IMAGE, "fused": IMAGE}
+    nothing = Query("", b"image", b"", 1.0, input_weights=InputWeights(image=0))
+    with pytest.raises(InvalidRequest, match="weights of the inputs"):
+        plan_legs(nothing, FULL)
+
+
+def test_what_is_taken_away_is_taken_where_words_can_be_compared() -> None:
+    plan = plan_legs(replace(WORDS, away="cats", image=b"image"), FULL)
+    assert plan["visual"] == Aim(("clip", "image"), "clip")
+    assert plan["speech"] == Aim(("sentence",), "sentence")
+    assert plan["keyword"] == BY_WORDS
+    with pytest.raises(InvalidRequest, match="exclude words with -word"):
+        plan_legs(Query("", b"image", b"", 1.0, away="cats"), MINI)
 
 
 def test_a_leg_without_weight_is_not_run() -> None:
-    assert plan_legs(WORDS, MINI, LegWeights(keyword=0.1)) == {"keyword": "words"}
+    assert plan_legs(WORDS, MINI, LegWeights(keyword=0.1)) == {"keyword": BY_WORDS}
 
 
 @pytest.mark.parametrize("weights", [LegWeights(), LegWeights(visual=1.0)])
@@ -131,6 +168,22 @@ async def test_only_the_vectors_that_are_needed_are_asked_for_and_then_remembere
     assert calls(doors) == ["embed_text query", "embed_clip_text"]
     await run(able, replace(WORDS, text="other words"))
     assert calls(doors)[2:] == ["embed_query"]
+
+
+async def test_the_same_words_at_the_same_time_are_embedded_once(doors: Doors) -> None:
+    slow = with_triton(doors, delay_s=0.2)
+    found = await asyncio.gather(*(run(slow) for _ in range(8)))
+    assert calls(slow) == ["embed_text query"]
+    assert slow.embeddings.in_flight.joined == 7
+    assert all(one.candidates == found[0].candidates for one in found)
+
+
+async def test_who_has_no_time_leaves_the_others_their_embedding(doors: Doors) -> None:
+    slow = with_triton(doors, delay_s=0.6)
+    hurried, patient = await asyncio.gather(run(slow, timeout_s=0.3), run(slow))
+    assert hurried.degraded == ("speech: late",)
+    assert patient.degraded == ()
+    assert patient.candidates["speech"]
 
 
 async def test_an_image_is_found_by_its_looks(doors: Doors) -> None:
@@ -174,7 +227,7 @@ async def test_words_find_sounds_by_an_encoder_of_their_own_where_there_is_one(
 ) -> None:
     heard = Capabilities(words_to_pixels=True, words_to_sounds=True, fusion_trained=False)
     plan = plan_legs(WORDS, heard, sound_text=True)
-    assert (plan["sound"], plan["visual"]) == ("sound_text", "clip")
+    assert (plan["sound"], plan["visual"]) == (Aim(("sound_text",)), CLIP)
     bundle = msgspec.structs.replace(doors.bundle, capabilities=heard)
     able = with_triton(replace(doors, bundle=bundle))
     query = replace(WORDS, text="the sound of a kitten")
@@ -242,8 +295,95 @@ async def test_where_no_leg_answers_the_part_at_fault_is_named(doors: Doors) -> 
 
 
 async def test_where_all_legs_are_late_the_deadline_is_named(doors: Doors) -> None:
-    with pytest.raises(DeadlineExceeded):
-        await run(doors, timeout_s=0)
+    with pytest.raises(DeadlineExceeded, match="the deadline of 7 ms: give a longer deadline_ms"):
+        await run(doors, replace(WORDS, deadline_s=0.007), timeout_s=0)
+
+
+async def test_an_empty_index_is_an_answer_of_all_legs(
+    bundle: Bundle, milvus_uri: str, tmp_path: Path
+) -> None:
+    async with opened_doors(bundle, milvus_uri, tmp_path) as empty:
+        found = await run(empty)
+    assert found.degraded == ()
+    assert found.candidates == {"keyword": (), "speech": ()}
+
+
+async def test_an_index_that_is_not_made_yet_is_not_called_milvus_unavailable(
+    doors: Doors,
+) -> None:
+    missing = msgspec.structs.replace(doors.bundle, version=2_000_000)
+    with pytest.raises(Unavailable, match="the index is not there yet"):
+        await run(replace(doors, bundle=missing))
+
+
+BROKEN = {
+    "NaN": np.full(32, np.nan, np.float32),
+    "infinity": np.full(32, np.inf, np.float32),
+    "zero": np.zeros(32, np.float32),
+    "1e20": np.full(32, 1e20, np.float32),
+    "wrong dimension": np.eye(1, 33, dtype=np.float32)[0],
+}
+
+
+@pytest.mark.parametrize("vector", BROKEN.values(), ids=BROKEN)
+async def test_a_vector_that_no_model_should_make_costs_its_leg_and_is_not_remembered(
+    doors: Doors, vector: FloatArray
+) -> None:
+    class Broken(FakeTriton):
+        async def embed_text(self, *_: object, **__: object) -> FloatArray:
+            return vector[None]
+
+    broken = replace(doors, triton=cast(Triton, Broken(doors.bundle)))
+    found = await run(broken, replace(WORDS, text="dough"))
+    assert [c.segment_id for c in found.candidates["keyword"]] == ["bread-000000000"]
+    (told,) = found.degraded
+    assert told.startswith(f"speech: a model of {doors.bundle.id} made a vector")
+    assert len(doors.embeddings) == 0
+
+
+# ---- several inputs, and segments
+
+
+async def test_words_and_an_image_are_searched_with_as_one(doors: Doors) -> None:
+    able = replace(doors, bundle=msgspec.structs.replace(doors.bundle, capabilities=FULL))
+    query = Query("now", picture("bread", 1), b"", 1.0)
+    found = await run(able, query)
+    weights = replace(query, input_weights=InputWeights(text=0))
+    (alone, both) = (await run(able, weights), found)
+    assert alone.candidates["visual"][0].raw == pytest.approx(1, abs=1e-4)
+    assert both.candidates["visual"][0].segment_id == "bread-000005000"
+    assert both.candidates["visual"][0].raw < 0.95
+
+
+async def test_a_segment_is_searched_with_by_what_the_index_holds_of_it(doors: Doors) -> None:
+    found = await run(doors, Query("", b"", b"", 1.0, like="bread-000005000"))
+    assert found.degraded == ()
+    assert set(found.candidates) == {"visual", "speech"}  # it has no sound
+    for candidates in found.candidates.values():
+        assert candidates[0].segment_id == "bread-000005000"
+        assert candidates[0].raw == pytest.approx(1, abs=1e-4)
+    assert calls(doors) == []
+
+
+async def test_a_segment_that_no_leg_has_is_not_found(doors: Doors) -> None:
+    with pytest.raises(NotFound, match="nothing-000000000"):
+        await run(doors, Query("", b"", b"", 1.0, like="nothing-000000000"))
+
+
+async def test_what_is_taken_away_is_found_no_more(doors: Doors) -> None:
+    await add_video(doors, "mixed", ["bread", "bread guitar", "guitar"])
+    asked = replace(WORDS, text="bread guitar")
+    before = await run(doors, asked)
+    after = await run(doors, replace(asked, away="guitar"))
+    raw = [{c.segment_id: c.raw for c in f.candidates["speech"]} for f in (before, after)]
+    assert raw[0]["mixed-000010000"] > 0.5
+    assert raw[1]["mixed-000010000"] == pytest.approx(0, abs=0.1)
+    assert raw[1]["mixed-000000000"] > raw[0]["mixed-000000000"]
+
+
+async def test_taking_away_what_is_asked_for_is_refused(doors: Doors) -> None:
+    with pytest.raises(InvalidRequest, match="nothing is left"):
+        await run(doors, replace(WORDS, away=WORDS.text))
 
 
 async def test_what_triton_refuses_ends_the_search(doors: Doors) -> None:

@@ -12,7 +12,7 @@ from deploy.demo.topics import read_queries
 from gateway.client import Client
 from gateway.errors import PixserveError
 from gateway.schemas import Filters, Hit, LegWeights, Moment, SearchRequest
-from tests.media import wav_bytes
+from tests.media import enormous_png, wav_bytes
 
 pytestmark = pytest.mark.live
 
@@ -181,6 +181,53 @@ def test_an_image_that_is_not_one_is_refused_with_its_reason(demo, image):
     with Client(demo.stack.url) as client, pytest.raises(PixserveError) as refused:
         client.search(SearchRequest(image=image))
     assert refused.value.status == 422
+
+
+def test_an_image_of_20000_by_20000_pixels_is_refused_by_its_size(demo):
+    with Client(demo.stack.url) as client, pytest.raises(PixserveError, match="20000") as refused:
+        client.search(SearchRequest(image=enormous_png(20_000)))
+    assert refused.value.status == 422
+    assert refused.value.reason == "pixels"
+
+
+def test_more_like_a_segment_finds_its_own_video_and_never_itself(client):
+    first = client.search(SearchRequest(query=QUERIES.keyword[0].text, group="segment")).hits[0]
+    segment_id = first.moments[0].segment_id
+    reply = client.search(SearchRequest(like=segment_id, group="segment", limit=20, cutoff=0))
+    found = [hit.moments[0].segment_id for hit in reply.hits]
+    assert reply.degraded == ()
+    assert found
+    assert segment_id not in found
+    others = client.search(SearchRequest(like=segment_id, own_video=False, cutoff=0)).hits
+    assert first.video_id not in {hit.video_id for hit in others}
+
+
+def test_a_frame_and_words_are_searched_with_together(client, demo):
+    image = QUERIES.image
+    png = frame_png(demo.videos[image.video].path, image.time_s)
+    reply = client.search(SearchRequest(image=png, query=image.video, group="segment"))
+    assert reply.hits[0].video_id == demo.ids[image.video]
+    assert reply.degraded == ()
+
+
+def test_excluded_words_are_in_no_hit(client):
+    request = SearchRequest(query="bread -dough", group="segment", limit=50, cutoff=0)
+    hits = client.search(request).hits
+    assert hits
+    assert not any("dough" in hit.moments[0].text.lower().split() for hit in hits)
+
+
+def test_what_is_taken_away_is_found_less(client, demo):
+    query = QUERIES.keyword[0]
+    request = SearchRequest(query=f"{query.text} bread", group="segment", limit=50, cutoff=0)
+    away = SearchRequest(
+        query=f"{query.text} bread", not_=query.text, group="segment", limit=50, cutoff=0
+    )
+    right = demo.ids[query.video]
+
+    best = {hit.video_id: hit.score for hit in reversed(client.search(request).hits)}
+    less = {hit.video_id: hit.score for hit in reversed(client.search(away).hits)}
+    assert less.get(right, 0.0) < best[right]
 
 
 def test_a_query_in_any_script_is_answered(client):

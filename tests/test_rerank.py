@@ -1,4 +1,5 @@
 import random
+from itertools import combinations
 
 import pytest
 from hypothesis import given
@@ -80,6 +81,31 @@ def test_parts_recompose_the_score_exactly_and_order_of_input_does_not_matter(
         assert parts.relevance == min(1.0, parts.fusion + parts.coherence)
         assert parts.pix_boost == parts.pix_weight * parts.pix_gain
         assert (parts.pix, parts.pix_cap) == (pix[one.video_id], law.cap)
+
+
+@given(laws, st.dictionaries(st.sampled_from("abcdef"), st.tuples(relevances, pixes)))
+def test_pix_reorders_nothing_beyond_its_bound_and_the_ranks_tell_what_it_did(
+    law: PixLaw, videos: dict[str, tuple[float, int]]
+) -> None:
+    found = [fused(video, relevance) for video, (relevance, _) in videos.items()]
+    pix = {video: owned for video, (_, owned) in videos.items()}
+    ranked = rerank(found, {}, pix, law)
+    plain = rerank(found, {}, dict.fromkeys(pix, 0), law)
+    assert [one.parts.rank for one in ranked] == list(range(1, len(ranked) + 1))
+    without = {one.segment_id: place for place, one in enumerate(plain, 1)}
+    assert {one.segment_id: one.parts.rank_without_pix for one in ranked} == without
+    for upper, lower in combinations(ranked, 2):
+        if upper.parts.rank_without_pix > lower.parts.rank_without_pix:
+            bound = (1 + law.weight) * upper.parts.relevance
+            assert lower.parts.relevance <= bound * (1 + 1e-12)
+
+
+@given(st.dictionaries(st.sampled_from("abcdef"), st.tuples(relevances, pixes)))
+def test_a_higher_pix_weight_lifts_the_rich_at_least_as_much(
+    videos: dict[str, tuple[float, int]],
+) -> None:
+    low, high = scores(PixLaw(0.1, 100), videos), scores(PixLaw(0.5, 100), videos)
+    assert all(low[video] <= high[video] for video in videos)
 
 
 def test_ids_decide_between_equals() -> None:

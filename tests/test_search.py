@@ -1,6 +1,8 @@
 import asyncio
+import threading
 from collections.abc import AsyncIterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any, cast
 
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 
 from ensembles.bundle import Bundle
 from gateway.doors import Doors
-from gateway.errors import DeadlineExceeded, InvalidRequest, TooLarge, Unavailable
+from gateway.errors import DeadlineExceeded, InvalidRequest, NotFound, TooLarge, Unavailable
 from gateway.index.milvus import Milvus
 from gateway.schemas import Filters, InvestmentRequest, LegWeights, SearchReply, SearchRequest
 from gateway.search import page
@@ -22,6 +24,10 @@ from tests.corpora import add_video, opened_doors, picture, store
 from tests.fake_triton import FakeTriton
 
 pytestmark = pytest.mark.anyio
+
+
+LONG_AGO = datetime(2001, 1, 1, tzinfo=timezone(timedelta(hours=-5)))
+FAR_AHEAD = datetime(9000, 1, 1, tzinfo=UTC)
 
 
 async def fill(doors: Doors) -> None:
@@ -66,7 +72,7 @@ async def test_a_paraphrase_without_a_shared_word_finds_the_right_moment(doors: 
     hit = (await ask(doors, "baking")).hits[0]
     assert (hit.video_id, hit.title, hit.creator_id) == ("bread", "Evening", "anna")
     assert (hit.start_s, hit.end_s) == (hit.moments[0].start_s, hit.moments[0].end_s)
-    assert hit.moments[0].text in ("put the dough into the oven", "the loaf is ready to eat")
+    assert hit.moments[0].text == "put the dough into the oven the loaf is ready to eat"
     assert {leg.leg for leg in hit.moments[0].parts.legs} == {"speech"}
 
 
@@ -125,7 +131,8 @@ async def test_moments_of_a_video_are_one_hit_and_segments_are_many(doors: Doors
     plain = await ask(doors, "dough loaf", group="segment")
     assert videos(grouped).count("bread") == 1
     assert videos(plain).count("bread") > 1
-    assert grouped.hits[0].moments[0] == plain.hits[0].moments[0]
+    assert grouped.hits[0].moments[0].parts == plain.hits[0].moments[0].parts
+    assert len(grouped.hits[0].moments[0].segments) > len(plain.hits[0].moments[0].segments) == 1
 
 
 async def test_the_limit_holds(doors: Doors) -> None:
@@ -147,6 +154,10 @@ async def test_the_limit_holds(doors: Doors) -> None:
         (Filters(min_pix=10**9), set()),
         (Filters(max_duration_s=19.9), set()),
         (Filters(min_duration_s=20.0, max_duration_s=20.0), {"bread", "guitar", "volcano"}),
+        (Filters(created_after=LONG_AGO), {"bread", "guitar", "volcano"}),
+        (Filters(created_before=LONG_AGO), set()),
+        (Filters(created_after=FAR_AHEAD), set()),
+        (Filters(created_after=LONG_AGO, created_before=FAR_AHEAD, min_pix=11), {"volcano"}),
     ],
 )
 async def test_filters_hold(doors: Doors, filters: Filters, expected: set[str]) -> None:
@@ -160,6 +171,78 @@ async def test_too_many_rich_videos_to_name_are_filtered_afterwards(
     monkeypatch.setattr(page, "MAX_FILTER_VIDEOS", 1)
     reply = await ask(doors, "dough chord lava", filters=Filters(min_pix=10))
     assert set(videos(reply)) == {"bread", "volcano"}
+
+
+async def test_dates_filter_by_the_moment_of_upload(doors: Doors) -> None:
+    created = [
+        datetime.fromisoformat(doors.catalogue.library.video(video_id).created_at)
+        for video_id in ("bread", "guitar", "volcano")
+    ]
+    assert created == sorted(created)
+    since = await ask(doors, "dough chord lava", filters=Filters(created_after=created[1]))
+    assert set(videos(since)) == {"guitar", "volcano"}
+    until = await ask(doors, "dough chord lava", filters=Filters(created_before=created[1]))
+    assert set(videos(until)) == {"bread"}
+
+
+async def test_excluded_words_are_in_no_hit(doors: Doors) -> None:
+    request: dict[str, Any] = {"group": "segment", "limit": 100}
+    before = await ask(doors, "dough loaf", **request)
+    after = await ask(doors, "dough loaf -Oven", **request)
+    assert any("oven" in hit.moments[0].text for hit in before.hits)
+    assert not any("oven" in hit.moments[0].text for hit in after.hits)
+    assert {hit.moments[0].segment_id for hit in after.hits} == {
+        hit.moments[0].segment_id for hit in before.hits if "oven" not in hit.moments[0].text
+    }
+    phrase = await ask(doors, 'dough loaf -"ready to eat"', **request)
+    assert {hit.moments[0].text for hit in phrase.hits} & {"the loaf is ready to eat"} == set()
+
+
+async def test_what_is_taken_away_ranks_lower(doors: Doors) -> None:
+    both = {hit.video_id: hit.score for hit in (await ask(doors, "guitar lava")).hits}
+    less = {h.video_id: h.score for h in (await ask(doors, "guitar lava", not_="lava")).hits}
+    assert less["guitar"] > both["guitar"]
+    assert less.get("volcano", 0.0) < both["volcano"]
+
+
+async def test_at_the_level_of_scenes_each_scene_is_found_once(doors: Doors) -> None:
+    request: dict[str, Any] = {"group": "segment", "limit": 100, "cutoff": 0.0}
+    segments = (await ask(doors, "dough loaf", **request)).hits
+    scenes = (await ask(doors, "dough loaf", filters=Filters(level="scene"), **request)).hits
+    assert len(segments) > len({hit.video_id for hit in segments})  # a video here has one scene
+    first = {hit.video_id: hit.moments[0].segment_id for hit in reversed(segments)}
+    assert {hit.video_id: hit.moments[0].segment_id for hit in scenes} == first
+    assert len(scenes) == len(first)
+
+
+async def test_more_like_a_segment_finds_others_and_never_itself(doors: Doors) -> None:
+    await add_video(doors, "rival", ["put the dough into the oven"])
+    request: dict[str, Any] = {"like": "bread-000000000", "group": "segment"}
+    hits = (await ask(doors, **request)).hits
+    found = [hit.moments[0].segment_id for hit in hits]
+    assert {"rival-000000000", "bread-000005000"} <= set(found)
+    assert "bread-000000000" not in found
+    others = await ask(doors, own_video=False, **request)
+    assert others.hits[0].video_id == "rival"
+    assert "bread" not in videos(others)
+
+
+async def test_more_like_a_segment_that_searches_cannot_find_is_not_found(doors: Doors) -> None:
+    doors.catalogue.library.begin_delete("bread")
+    with pytest.raises(NotFound, match="bread-000000000"):
+        await ask(doors, like="bread-000000000")
+
+
+async def test_asking_for_the_only_video_that_is_left_out_is_refused(doors: Doors) -> None:
+    only = Filters(video_id=("bread",))
+    with pytest.raises(InvalidRequest, match="own_video leaves out"):
+        await ask(doors, like="bread-000000000", own_video=False, filters=only)
+
+
+async def test_a_mode_may_be_left_to_the_words(doors: Doors) -> None:
+    assert (await ask(doors, "dough")).mode == "balanced"
+    assert (await ask(doors, "how to fold dough", mode="auto")).mode == "text_heavy"
+    assert (await ask(doors, "how to fold dough", mode="vision_heavy")).mode == "vision_heavy"
 
 
 async def test_what_is_being_deleted_or_was_never_finished_is_not_found(doors: Doors) -> None:
@@ -177,7 +260,8 @@ async def test_nothing_similar_is_an_answer(
     bundle: Bundle, milvus_uri: str, tmp_path: Path
 ) -> None:
     async with opened_doors(bundle, milvus_uri, tmp_path) as doors:
-        assert (await ask(doors, "anything")).hits == ()
+        reply = await ask(doors, "anything")
+    assert (reply.hits, reply.degraded) == ((), ())
 
 
 async def test_a_category_shifts_weights(doors: Doors) -> None:
@@ -216,7 +300,7 @@ async def test_without_milvus_the_search_fails_at_once_with_the_part(doors: Door
 
 async def test_a_deadline_too_short_for_anything_is_told(doors: Doors) -> None:
     slow = cast(Triton, FakeTriton(doors.bundle, delay_s=5))
-    with pytest.raises(DeadlineExceeded):
+    with pytest.raises(DeadlineExceeded, match="the deadline of 50 ms"):
         await ask(replace(doors, triton=slow), image=b"x", deadline_ms=50)
 
 
@@ -229,10 +313,22 @@ async def test_a_catalogue_that_hangs_is_left_in_time(
     assert caught.value.part == "catalogue"
 
 
+async def test_the_deadline_bounds_the_catalogue_too(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(page, "READ_TIMEOUT_S", 3_600.0)
+    answer = threading.Event()
+    monkeypatch.setattr(doors.catalogue, "pix_of", lambda *_: answer.wait())
+    with pytest.raises(DeadlineExceeded) as caught:
+        await ask(doors, "dough", deadline_ms=500)
+    answer.set()
+    assert caught.value.part == "catalogue"
+
+
 async def test_stage_times_add_up(doors: Doors) -> None:
     slow = cast(Triton, FakeTriton(doors.bundle, delay_s=0.05))
     times = (await ask(replace(doors, triton=slow), "dough")).stage_ms
-    assert times.embed == pytest.approx(50, abs=25)
+    assert times.embed >= 49  # a busy machine only makes it longer
     assert min(times.legs, times.catalogue, times.gateway) > 0
     assert times.total == pytest.approx(times.embed + times.legs + times.catalogue + times.gateway)
 

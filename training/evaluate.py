@@ -227,6 +227,7 @@ class Asker:
             group="segment",
             limit=PAGE,
             filters=self._filters,
+            cutoff=0.0,  # how far down an answer stands is measured, not whether it is shown
             deadline_ms=DEADLINE_MS,
         )
 

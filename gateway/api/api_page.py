@@ -3,12 +3,15 @@ without a network.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping
 from html import escape
 from typing import Any
 
 # Sent with the page: it may load nothing and run nothing.
 CONTENT_SECURITY_POLICY = "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'"
+
+CODE = re.compile(r"`([^`]+)`")
 
 _STYLE = """
 :root { color-scheme: light dark; --line: #8884; --soft: #8882; }
@@ -39,7 +42,7 @@ def render(document: Mapping[str, Any]) -> str:
             '<meta name=viewport content="width=device-width, initial-scale=1">',
             f"<title>{escape(info['title'])}: API</title><style>{_STYLE}</style>",
             f"<h1>{escape(info['title'])} <small>{escape(info['version'])}</small></h1>",
-            f"<p>{escape(info['description'])}</p>",
+            f"<p>{_text(info['description'])}</p>",
             "<p><a href=/openapi.json>openapi.json</a></p>",
             "<h2>Routes</h2>",
             *operations,
@@ -50,13 +53,18 @@ def render(document: Mapping[str, Any]) -> str:
     )
 
 
+def _text(text: str) -> str:
+    """Return a text as HTML, with what stands between backticks as code."""
+    return CODE.sub(r"<code>\1</code>", escape(text))
+
+
 def _operation(method: str, path: str, operation: Mapping[str, Any]) -> str:
     bodies = operation.get("requestBody", {}).get("content", {})
     return "".join(
         (
             f"<details id={escape(operation['operationId'])}><summary>",
             f"<code><span class=method>{escape(method.upper())}</span> {escape(path)}</code> ",
-            f"{escape(operation['summary'])}</summary>",
+            f"{_text(operation['summary'])}</summary>",
             _parameters(operation["parameters"]),
             *(_body(kind, content["schema"]) for kind, content in bodies.items()),
             *(_response(status, told) for status, told in operation["responses"].items()),
@@ -96,6 +104,6 @@ def _type(schema: Mapping[str, Any]) -> str:
 def _schema(name: str, body: Mapping[str, Any]) -> str:
     return (
         f"<details id={escape(name)}><summary><code>{escape(name)}</code> "
-        f"{escape(body.get('description', ''))}</summary>"
+        f"{_text(body.get('description', ''))}</summary>"
         f"<pre>{escape(json.dumps(body, indent=1))}</pre></details>"
     )

@@ -4,13 +4,14 @@ import asyncio
 import json
 import logging
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext, suppress
 from http import HTTPStatus
 from importlib.metadata import version
 from typing import Any
 
 from litestar import Litestar, MediaType, Response, get
 from litestar.exceptions import HTTPException
+from litestar.response import Redirect
 from litestar.routes import HTTPRoute
 
 from gateway.api import api_page, jobs, media, routes_search, videos
@@ -24,10 +25,18 @@ from gateway.api.uploads import Uploads
 from gateway.api.watching import Watch
 from gateway.doors import Doors
 from gateway.errors import ConfigurationError, PixserveError, Unavailable
+from gateway.rpc.server import serving_rpc
 from gateway.schemas import ErrorReply, Health, Reply
+from gateway.serving import Serving
 from ingest.sandbox import SANDBOX
 
 MAX_BODY_BYTES = 1024**2  # of a request whose handler sets no other limit
+
+ICON = (
+    b'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">'
+    b'<rect width="16" height="16" rx="3" fill="#2563eb"/>'
+    b'<path d="M6 4l6 4-6 4z" fill="#fff"/></svg>'
+)
 
 log = logging.getLogger("pixserve.app")
 
@@ -80,6 +89,18 @@ async def docs(request: Request) -> Response[str]:
     return Response(api_page.render(_document(request.app)), headers=policy)
 
 
+@get("/", status_code=307)
+async def root() -> Redirect:
+    """Lead whoever opens the address itself to the description of the API."""
+    return Redirect("/docs", status_code=307)
+
+
+@get("/favicon.ico", media_type="image/svg+xml")
+async def icon() -> Response[bytes]:
+    """Give browsers the icon that they ask for without being told to."""
+    return Response(ICON, headers={"Cache-Control": f"public, max-age={media.YEAR_S}"})
+
+
 ROUTES = [
     *routes_search.ROUTES,
     *videos.ROUTES,
@@ -90,15 +111,18 @@ ROUTES = [
     metrics,
     openapi,
     docs,
+    root,
+    icon,
 ]
 
 
 def create_app(doors: Doors) -> Envelope:
     """Return the gateway as an ASGI application; it closes the doors when it ends."""
+    serving = Serving(doors)
     service = Service(
-        doors=doors,
+        serving=serving,
         uploads=Uploads(doors.settings, doors.catalogue, doors.disk),
-        readiness=Readiness(doors),
+        readiness=Readiness(serving),
         metrics=Metrics(),
         patching=asyncio.Lock(),
         watch=Watch(doors),
@@ -126,18 +150,29 @@ def _lifespan(service: Service) -> Any:
         swept = await service.doors.disk.call(service.uploads.sweep)
         if swept:
             log.info("removed what %d interrupted uploads left", swept)
+        following = asyncio.create_task(service.serving.follow())
         preparing = asyncio.create_task(service.readiness.prepare_index())
         try:
-            yield
+            async with _rpc(service):
+                yield
         finally:
-            preparing.cancel()
-            with suppress(asyncio.CancelledError):
-                await preparing
+            for task in (preparing, following):
+                task.cancel()
+                with suppress(asyncio.CancelledError):
+                    await task
             await service.watch.close()
             SANDBOX.close()
-            await service.doors.close()
+            await service.serving.close()
 
     return run
+
+
+def _rpc(service: Service) -> AbstractAsyncContextManager[int]:
+    """Return what serves gRPC, where it is to be served."""
+    settings = service.doors.settings
+    if not settings.rpc_port:
+        return nullcontext(0)
+    return serving_rpc(service, settings.host, settings.rpc_port)
 
 
 def _refused(_request: Request, error: PixserveError) -> Response[ErrorReply]:

@@ -2,8 +2,9 @@
 
 from gateway.doors import Doors
 from gateway.index.rows import VideoFields
+from gateway.serving import kept_bundles
 
-UPDATE_S = 5.0  # for all segments of one video
+UPDATE_S = 5.0  # for all segments of one video, in one version of the index
 
 
 async def copy_metadata(doors: Doors, video_id: str) -> None:
@@ -22,6 +23,17 @@ async def copy_metadata(doors: Doors, video_id: str) -> None:
         tags=record.tags,
     )
     await doors.milvus.update_video(doors.bundle, video_id, fields, timeout_s=UPDATE_S)
+    await _copy_to_others(doors, video_id, fields)
     if not await doors.threads.call(analyses.mark_indexed, video_id, record.revision):
         # Deleted meanwhile: the rows just written may have come after its deletion.
-        await doors.milvus.delete_video(doors.bundle, video_id, timeout_s=UPDATE_S)
+        await doors.milvus.inventory.erase_video(video_id, timeout_s=UPDATE_S)
+
+
+async def _copy_to_others(doors: Doors, video_id: str, fields: VideoFields) -> None:
+    """Write them to the versions beside the current one too, so that a switch finds them there."""
+    kept = await doors.threads.call(doors.catalogue.versions.kept)
+    if not kept:
+        return
+    for bundle in await doors.disk.call(kept_bundles, doors.settings, kept):
+        await doors.milvus.ensure_collections(bundle, timeout_s=UPDATE_S)
+        await doors.milvus.update_video(bundle, video_id, fields, timeout_s=UPDATE_S)

@@ -32,7 +32,7 @@ def decode_json(body: bytes, kind: type[T], what: str = "the body") -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"{what}: {error}") from error
+        raise InvalidRequest(f"{what}: {error}{_choices(error, kind)}") from error
 
 
 def decode_query(pairs: Iterable[tuple[str, str]], query: Query[T]) -> T:
@@ -49,7 +49,8 @@ def decode_query(pairs: Iterable[tuple[str, str]], query: Query[T]) -> T:
     try:
         return msgspec.convert(given, query.kind, strict=False)
     except msgspec.ValidationError as error:
-        raise InvalidRequest(f"the query parameters: {error}") from error
+        told = f"the query parameters: {error}{_choices(error, query.kind)}"
+        raise InvalidRequest(told) from error
 
 
 def checked_id(value: str, what: str) -> str:
@@ -60,6 +61,18 @@ def checked_id(value: str, what: str) -> str:
         raise InvalidRequest(
             f"{what}: an id is 1 to 64 letters, digits, - and _, not {value[:70]!r}"
         ) from error
+
+
+def _choices(error: Exception, kind: type[msgspec.Struct]) -> str:
+    """Return the words that a field takes, where another one was given; else nothing."""
+    if not str(error).startswith("Invalid enum value"):
+        return ""
+    path = str(error).rpartition(" - at `$.")[2].rstrip("`").split(".")
+    for name in path[:-1]:
+        kind = nested_structs(kind).get(name, kind)
+    known = msgspec.json.schema(kind)["$defs"][kind.__name__]["properties"]
+    choices = known.get(path[-1], {}).get("enum", ())
+    return f"; one of {', '.join(map(str, choices))}" if choices else ""
 
 
 def _put(given: dict[str, Any], kind: type[msgspec.Struct], name: str, value: str) -> None:

@@ -79,4 +79,5 @@ class Metrics:
         self._depth.set(sum(n for (_, state), n in jobs.items() if state == "queued"))
         self._cache.labels("hit").set(embeddings.hits)
         self._cache.labels("miss").set(embeddings.misses)
+        self._cache.labels("joined").set(embeddings.in_flight.joined)
         return generate_latest(self._registry)

@@ -14,6 +14,7 @@ from gateway.api.health import Readiness
 from gateway.api.metrics import Metrics
 from gateway.api.uploads import Uploads
 from gateway.doors import Doors
+from gateway.serving import Serving
 
 if TYPE_CHECKING:
     from gateway.api.media import FileStreams
@@ -26,13 +27,18 @@ Request: TypeAlias = LitestarRequest[Any, Any, State]
 class Service:
     """The parts behind the routes."""
 
-    doors: Doors
+    serving: Serving
     uploads: Uploads
     readiness: Readiness
     metrics: Metrics
     patching: asyncio.Lock  # changes of metadata reach the index in the catalogue's order
     watch: "Watch"
     files: "FileStreams"
+
+    @property
+    def doors(self) -> Doors:
+        """The doors of the version that is current now: a request takes them once."""
+        return self.serving.doors
 
 
 def service_of(request: Request) -> Service:

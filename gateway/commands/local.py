@@ -1,8 +1,12 @@
 """What commands share that work on a stack's data folder itself, beside its running parts."""
 
+import asyncio
+import logging
 import os
+import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
@@ -16,6 +20,10 @@ DataDir = Annotated[
     Path, typer.Option(envvar="PIXSERVE_DATA_DIR", help="Of the stack.", show_default=True)
 ]
 DEFAULT_DATA_DIR = Path("pixserve-data")
+NICENESS = 10  # of a command that works beside searches for long
+CLEAR_LINE = "\r\x1b[K"
+
+T = TypeVar("T")
 
 
 def local_settings(data_dir: Path) -> "Settings":
@@ -59,3 +67,37 @@ def open_local(data_dir: Path) -> "Doors":
             f"{data_dir} holds no catalogue: name the stack's data folder with --data-dir"
         )
     return open_doors(settings)
+
+
+def run_local(data_dir: Path, work: "Callable[[Doors], Awaitable[T]]", *, nice: bool = False) -> T:
+    """Do something with the doors of a stack, in an event loop of its own.
+
+    Args:
+        data_dir: of the stack.
+        work: what is to be done.
+        nice: it takes long, and searches come first.
+    """
+
+    async def opened() -> T:
+        doors = open_local(data_dir)
+        try:
+            return await work(doors)
+        finally:
+            await doors.close()
+            _clear_line()
+
+    logging.getLogger("pixserve").addHandler(logging.NullHandler())  # errors are told once
+    if nice:
+        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    return asyncio.run(opened())
+
+
+def told(what: str, count: int) -> None:
+    """Show on a terminal how far something is."""
+    if sys.stderr.isatty():
+        typer.echo(f"{CLEAR_LINE}{what}: {count:,}", nl=False, err=True)
+
+
+def _clear_line() -> None:
+    if sys.stderr.isatty():
+        typer.echo(CLEAR_LINE, nl=False, err=True)

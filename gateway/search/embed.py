@@ -2,53 +2,70 @@
 
 import asyncio
 import time
-from collections.abc import Collection, Coroutine
+from collections.abc import Collection, Coroutine, Mapping
 from typing import Literal, TypeAlias
 
 import numpy as np
 
 from ensembles.arrays import FloatArray
+from ensembles.bundle import Bundle
 from ensembles.contracts import AUDIO_WINDOW_SAMPLES
 from gateway.doors import Doors
+from gateway.errors import DeadlineExceeded, ModelFailed
+from gateway.schemas import LegName
+from gateway.search.plan import Plan, Source
 from gateway.search.query import Query
 from ingest.decode import decode_sound
 
-Source = Literal["sentence", "clip", "sound_text", "image", "sound"]  # what a vector is made by
-Vectors: TypeAlias = dict[Source, FloatArray]
+Vectors: TypeAlias = Mapping[str, FloatArray]  # by source, or by segment id
+Role = Literal["asked", "away"]  # which of a query's two texts
 
-WORDS: tuple[Source, ...] = ("sentence", "clip")
+TOGETHER: tuple[Source, ...] = ("sentence", "clip")  # one call of Triton makes both
+MAX_VECTOR_ERROR = 0.01  # how far from unit length a model's vector may be
 
 
 class QueryVectors:
-    """The vectors of a query, on their way from Triton since this was made.
+    """The vectors of a query, on their way since this was made.
 
     Args:
         query: what is asked for.
-        sources: the vectors that are needed.
-        doors: the way to Triton, and the vectors of earlier queries.
-        timeout_s: how long Triton may take.
+        plan: what its legs search with.
+        doors: the way to Triton and to the index, and the vectors of earlier queries.
+        timeout_s: how long they may take.
     """
 
-    def __init__(
-        self, query: Query, sources: Collection[Source], doors: Doors, timeout_s: float
-    ) -> None:
+    def __init__(self, query: Query, plan: Plan, doors: Doors, timeout_s: float) -> None:
         self.ready_at = time.perf_counter()  # when the last vector was there, or had failed
-        self._tasks: dict[Source, asyncio.Task[Vectors]] = {}
-        words = [source for source in WORDS if source in sources]
-        if words:
-            task = self._task(_embed_words(query.text, words, doors, timeout_s))
-            self._tasks |= dict.fromkeys(words, task)
-        if "sound_text" in sources:
-            sound_text = _embed_words(query.text, ["sound_text"], doors, timeout_s)
-            self._tasks["sound_text"] = self._task(sound_text)
-        if "image" in sources:
-            self._tasks["image"] = self._task(_embed_image(query.image, doors, timeout_s))
-        if "sound" in sources:
-            self._tasks["sound"] = self._task(_embed_sound(query.audio, doors, timeout_s))
+        self._query = query
+        self._doors = doors
+        self._timeout_s = timeout_s
+        self._tasks: dict[tuple[str, str], asyncio.Task[Vectors]] = {}
+        asked = {source for aim in plan.values() for source in aim.sources}
+        self._embed_text("asked", query.text, asked)
+        self._embed_text("away", query.away, {aim.away for aim in plan.values() if aim.away})
+        if "image" in asked:
+            self._begin(("asked", "image"), _embed_image(query.image, doors, timeout_s))
+        if "sound" in asked:
+            self._begin(("asked", "sound"), _embed_sound(query.audio, doors, timeout_s))
+        for leg in (leg for leg, aim in plan.items() if "like" in aim.sources):
+            self._begin(("like", leg), _stored(leg, query.like, doors, timeout_s))
 
-    async def vector(self, source: Source) -> FloatArray:
-        """Return one vector when it is there, unit length, float32; raises what Triton does."""
-        return (await asyncio.shield(self._tasks[source]))[source]
+    async def of(self, leg: LegName, source: Source) -> tuple[FloatArray, ...]:
+        """Return the vector of an input, or nothing: the segment of `like` is not in each leg.
+
+        The vector has unit length and is float32; raises what Triton and Milvus do.
+        """
+        if source == "like":
+            stored = await asyncio.shield(self._tasks["like", leg])
+            return tuple(stored.values())
+        return (await self._made("asked", source),)
+
+    async def away(self, source: Source) -> FloatArray:
+        """Return the vector of the text that is taken away, by one of the encoders of texts."""
+        return await self._made("away", source)
+
+    async def _made(self, role: Role, source: Source) -> FloatArray:
+        return (await asyncio.shield(self._tasks[role, source]))[source]
 
     async def end(self) -> None:
         """Give up the vectors that are not there yet."""
@@ -57,9 +74,23 @@ class QueryVectors:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _task(self, work: Coroutine[None, None, Vectors]) -> asyncio.Task[Vectors]:
+    def _embed_text(self, role: Role, text: str, sources: Collection[Source]) -> None:
+        together = [source for source in TOGETHER if source in sources]
+        if together:
+            task = self._begin(
+                (role, together[0]), _embed_words(text, together, self._doors, self._timeout_s)
+            )
+            self._tasks |= dict.fromkeys(((role, source) for source in together), task)
+        if "sound_text" in sources:
+            sound_text = _embed_words(text, ["sound_text"], self._doors, self._timeout_s)
+            self._begin((role, "sound_text"), sound_text)
+
+    def _begin(
+        self, key: tuple[str, str], work: Coroutine[None, None, Vectors]
+    ) -> asyncio.Task[Vectors]:
         task = asyncio.create_task(work)
         task.add_done_callback(self._note)
+        self._tasks[key] = task
         return task
 
     def _note(self, _: asyncio.Task[Vectors]) -> None:
@@ -71,14 +102,32 @@ async def _embed_words(
 ) -> Vectors:
     """Return the text's vectors; Triton is asked only for those of which none is remembered."""
     kept = {source: doors.embeddings.get((doors.bundle.id, source, text)) for source in sources}
-    vectors = {source: vector for source, vector in kept.items() if vector is not None}
+    vectors: dict[str, FloatArray] = {s: vector for s, vector in kept.items() if vector is not None}
     missing = [source for source in sources if source not in vectors]
     if missing:
-        fresh = await _ask_triton(text, missing, doors, timeout_s)
+        fresh = await _ask_once(text, missing, doors, timeout_s)
         for source, vector in fresh.items():
+            vectors[source] = checked(vector, source, doors.bundle)
             doors.embeddings.put((doors.bundle.id, source, text), vector)
-        vectors |= fresh
     return vectors
+
+
+async def _ask_once(
+    text: str, sources: Collection[Source], doors: Doors, timeout_s: float
+) -> Vectors:
+    """Ask Triton, or wait for whoever asks it for the same now."""
+    until = time.monotonic() + timeout_s
+    key = (doors.bundle.id, *sources, text)
+
+    async def ask() -> Vectors:
+        return await _ask_triton(text, sources, doors, until - time.monotonic())
+
+    try:
+        return await doors.embeddings.in_flight.call(key, ask)
+    except DeadlineExceeded:
+        if until <= time.monotonic():
+            raise
+        return await ask()  # the other's deadline was shorter than this one's
 
 
 async def _ask_triton(
@@ -87,7 +136,7 @@ async def _ask_triton(
     if "sound_text" in sources:  # an encoder of its own, asked beside the others
         rows = await doors.triton.embed_sound_text([text], timeout_s=timeout_s)  # (1, audio)
         return {"sound_text": rows[0]}
-    if len(sources) == len(WORDS):
+    if len(sources) == len(TOGETHER):
         both = await doors.triton.embed_query(text, timeout_s=timeout_s)
         return {"sentence": both.sentence, "clip": both.clip}
     if "clip" in sources:
@@ -97,7 +146,8 @@ async def _ask_triton(
 
 
 async def _embed_image(image: bytes, doors: Doors, timeout_s: float) -> Vectors:
-    return {"image": (await doors.triton.embed_images([image], timeout_s=timeout_s))[0]}
+    rows = await doors.triton.embed_images([image], timeout_s=timeout_s)  # (1, vision)
+    return {"image": checked(rows[0], "image", doors.bundle)}
 
 
 async def _embed_sound(audio: bytes, doors: Doors, timeout_s: float) -> Vectors:
@@ -105,7 +155,34 @@ async def _embed_sound(audio: bytes, doors: Doors, timeout_s: float) -> Vectors:
     pcm = await doors.disk.call(decode_sound, audio)  # (samples,) 16 kHz mono
     rows = await doors.triton.embed_audio(windows_of(pcm), timeout_s=timeout_s)  # (n, audio)
     mean = rows.mean(axis=0)
-    return {"sound": mean / np.linalg.norm(mean)}
+    with np.errstate(invalid="ignore"):  # of a mean of zeros comes NaN, which is refused
+        unit = mean / np.linalg.norm(mean)
+    return {"sound": checked(unit, "sound", doors.bundle)}
+
+
+async def _stored(leg: LegName, segment_id: str, doors: Doors, timeout_s: float) -> Vectors:
+    """Return the vector that the index holds of a segment; none where it has none."""
+    return await doors.milvus.stored.vectors(doors.bundle, leg, [segment_id], timeout_s=timeout_s)
+
+
+def checked(vector: FloatArray, source: str, bundle: Bundle) -> FloatArray:
+    """Return a model's vector if it can be searched with.
+
+    Raises:
+        ModelFailed: it is not as wide as the bundle says, or has NaN, infinity, or another length
+            than 1.
+    """
+    dims = bundle.dims
+    widths = {"sentence": dims.sentence, "sound": dims.audio, "sound_text": dims.audio}
+    shape = (widths.get(source, dims.vision),)
+    length = float(np.linalg.norm(vector.astype(np.float64)))
+    if vector.shape != shape or not abs(length - 1) <= MAX_VECTOR_ERROR:  # so are NaN and infinity
+        raise ModelFailed(
+            "triton",
+            f"a model of {bundle.id} made a vector of shape {vector.shape} and length {length:g} "
+            f"for {source}; {shape} and 1 were expected: export the bundle again",
+        )
+    return vector
 
 
 def windows_of(pcm: FloatArray) -> FloatArray:

@@ -1,4 +1,4 @@
-"""Ranked segments to the entries of a page: videos with their best moments, or segments. Pure."""
+"""Ranked segments to the entries of a page: videos with their best segments, or segments. Pure."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from gateway.schemas import Group
 from gateway.search.rerank import Scored, by_score
 
-MAX_MOMENTS = 5  # of one video in a page
+MAX_SEGMENTS = 20  # of one video in a page: what its moments are joined from
 
 
 @dataclass(frozen=True)
@@ -14,12 +14,18 @@ class Entry:
     """One place in a page."""
 
     video_id: str
-    moments: tuple[Scored, ...]  # best first, at least one
+    segments: tuple[Scored, ...]  # best first, at least one
+    duplicates: tuple[str, ...] = ()  # videos whose entries were nearly the same as this one
+
+    @property
+    def best(self) -> Scored:
+        """The segment that stands for the entry."""
+        return self.segments[0]
 
     @property
     def score(self) -> float:
-        """The score of the best moment."""
-        return self.moments[0].score
+        """The score of the best segment."""
+        return self.best.score
 
 
 def group(ranked: Iterable[Scored], by: Group) -> tuple[Entry, ...]:
@@ -27,7 +33,7 @@ def group(ranked: Iterable[Scored], by: Group) -> tuple[Entry, ...]:
 
     Args:
         ranked: segments, in any order.
-        by: `video`: an entry a video with its `MAX_MOMENTS` best; `segment`: an entry a segment.
+        by: `video`: an entry a video with its `MAX_SEGMENTS` best; `segment`: an entry a segment.
     """
     best_first = sorted(ranked, key=by_score)
     if by == "segment":
@@ -35,4 +41,4 @@ def group(ranked: Iterable[Scored], by: Group) -> tuple[Entry, ...]:
     videos: dict[str, list[Scored]] = {}
     for one in best_first:
         videos.setdefault(one.video_id, []).append(one)
-    return tuple(Entry(video_id, tuple(all_[:MAX_MOMENTS])) for video_id, all_ in videos.items())
+    return tuple(Entry(video_id, tuple(all_[:MAX_SEGMENTS])) for video_id, all_ in videos.items())

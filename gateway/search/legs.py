@@ -1,32 +1,47 @@
-"""The legs of a search: which of them a query has, and all of them run at once under a deadline.
+"""The legs of a search, all of them run at once under a deadline.
 
-The keyword leg needs no embedding and starts at once; a vector leg starts when its embedding is
+The keyword leg needs no embedding and starts at once; a vector leg starts when its vectors are
 there. A leg that is late or whose part is down is left out and named, it never holds up the others.
 """
 
 import asyncio
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
 
-from ensembles.bundle import Bundle, Capabilities
+from ensembles.bundle import Band, Bundle
 from gateway.doors import Doors
 from gateway.errors import (
     ConfigurationError,
     DeadlineExceeded,
-    InvalidRequest,
+    ModelFailed,
+    NotFound,
     Overloaded,
     Unavailable,
     Unsupported,
 )
+from gateway.index.calls import CollectionMissing
 from gateway.index.rows import Candidate
-from gateway.schemas import LegName, LegWeights
-from gateway.search.embed import QueryVectors, Source
+from gateway.schemas import MAX_DEADLINE_MS, LegName
+from gateway.search.embed import QueryVectors
+from gateway.search.mix import Part, band_of, mix
+from gateway.search.plan import INPUT_OF, Aim, Plan
 from gateway.search.query import Query
 
 NoAnswer = Unavailable | Overloaded  # what costs a search one leg, not its answer
-Plan = Mapping[LegName, Source | Literal["words"]]  # what each leg searches with
+
+
+@dataclass(frozen=True)
+class Hits:
+    """What one leg found, and what its scores mean."""
+
+    candidates: tuple[Candidate, ...]
+    band: Band
+
+
+@dataclass(frozen=True)
+class NothingToSearchWith:
+    """A segment that others are to be like is not in this leg: it is silent, or has no pictures."""
 
 
 @dataclass(frozen=True)
@@ -37,53 +52,7 @@ class Found:
     degraded: tuple[str, ...]  # the legs that did not answer, and why
     embed_s: float  # how long the search waited for Triton
     legs_s: float  # how long it waited for Milvus after that
-
-
-def plan_legs(
-    query: Query,
-    capabilities: Capabilities,
-    weights: LegWeights | None = None,
-    *,
-    sound_text: bool = False,
-) -> Plan:
-    """Return the legs that can answer a query, each with what it searches with.
-
-    An image says more about pixels than words do: with both, the visual legs search by the image,
-    and so a sound about sounds.
-
-    Args:
-        query: what is asked for.
-        capabilities: what the bundle's embeddings can be compared with.
-        weights: explicit weights; a leg without weight is left out.
-        sound_text: words that are to find sounds have an encoder of their own; else CLIP's.
-
-    Raises:
-        InvalidRequest: no leg with a weight can answer the query.
-    """
-    legs: dict[LegName, Source | Literal["words"]] = {}
-    if query.text:
-        legs |= {"keyword": "words", "speech": "sentence"}
-    if query.text and capabilities.words_to_pixels:
-        legs |= _visual_legs("clip", capabilities)
-    if query.text and capabilities.words_to_sounds:
-        legs |= {"sound": "sound_text" if sound_text else "clip"}
-    if query.image:
-        legs |= _visual_legs("image", capabilities)
-    if query.audio:
-        legs |= {"sound": "sound"}
-    if weights is None:
-        return legs
-    wanted = {leg: source for leg, source in legs.items() if getattr(weights, leg) > 0}
-    if not wanted:
-        raise InvalidRequest(
-            f"the weights leave no leg that can answer: this query has the legs {', '.join(legs)}"
-        )
-    return wanted
-
-
-def _visual_legs(source: Source, capabilities: Capabilities) -> dict[LegName, Source]:
-    legs: tuple[LegName, ...] = ("visual", "fused") if capabilities.fusion_trained else ("visual",)
-    return dict.fromkeys(legs, source)
+    bands: Mapping[str, Band] = field(default_factory=dict)  # of the scores of each leg
 
 
 async def run_legs(
@@ -100,81 +69,116 @@ async def run_legs(
         timeout_s: after this, the legs that have not answered are left out.
 
     Raises:
+        DeadlineExceeded: no leg answered in time; the message names the search's deadline.
         Unavailable, Overloaded: no leg answered; it is the error of the part at fault.
         InvalidRequest, MediaRefused: Triton or Milvus refuses the query.
+        NotFound: the index does not have the segment that others are to be like.
         ConfigurationError: the bundle's words are to find sounds, but their vectors differ in size.
     """
     _check_shared_space(plan, doors.bundle)
     start = time.perf_counter()
-    sources: set[Source] = {source for source in plan.values() if source != "words"}
-    vectors = QueryVectors(query, sources, doors, timeout_s)
-    search = _Search(query.text, vectors, doors, expression, k, time.monotonic() + timeout_s)
-    tasks = [asyncio.create_task(search.outcome(leg, source)) for leg, source in plan.items()]
+    vectors = QueryVectors(query, plan, doors, timeout_s)
+    search = _Search(query, vectors, doors, expression, k, time.monotonic() + timeout_s)
+    tasks = [asyncio.create_task(search.outcome(leg, aim)) for leg, aim in plan.items()]
     try:
         outcomes = dict(zip(plan, await asyncio.gather(*tasks), strict=True))
     finally:
         for task in tasks:
             task.cancel()
         await vectors.end()
-    candidates = {leg: out for leg, out in outcomes.items() if not isinstance(out, NoAnswer)}
+    hits = {leg: out for leg, out in outcomes.items() if isinstance(out, Hits)}
     errors = {leg: out for leg, out in outcomes.items() if isinstance(out, NoAnswer)}
-    if not candidates:
-        raise _worst(errors.values())
-    degraded = tuple(f"{leg}: {_reason(error)}" for leg, error in errors.items())
+    if not hits:
+        raise _no_leg(errors, query)
     embed_s = vectors.ready_at - start
-    return Found(candidates, degraded, embed_s, time.perf_counter() - start - embed_s)
+    return Found(
+        candidates={leg: found.candidates for leg, found in hits.items()},
+        degraded=tuple(f"{leg}: {_reason(error)}" for leg, error in errors.items()),
+        embed_s=embed_s,
+        legs_s=time.perf_counter() - start - embed_s,
+        bands={leg: found.band for leg, found in hits.items()},
+    )
 
 
 @dataclass(frozen=True)
 class _Search:
     """What the legs of one search share."""
 
-    text: str
+    query: Query
     vectors: QueryVectors
     doors: Doors
     expression: str
     k: int
     until: float  # on `time.monotonic()`'s clock
 
-    async def outcome(
-        self, leg: LegName, source: Source | Literal["words"]
-    ) -> tuple[Candidate, ...] | NoAnswer:
+    async def outcome(self, leg: LegName, aim: Aim) -> Hits | NothingToSearchWith | NoAnswer:
         """Return what a leg finds, or why it found nothing."""
-        part = "milvus" if source == "words" else "triton"
+        part = "triton" if set(aim.sources) - {"like"} else "milvus"
         try:
             async with asyncio.timeout(self._left_s()):
-                if source == "words":
+                if not aim.sources:
                     return await self._by_words()
-                vector = await self.vectors.vector(source)
+                parts = await self._parts(leg, aim)
+                if not parts:
+                    return NothingToSearchWith()
+                away = await self._away(leg, aim)
                 part = "milvus"
-                return await self.doors.milvus.search_vector(
-                    self.doors.bundle,
-                    leg,
-                    vector,
-                    k=self.k,
-                    expression=self.expression,
-                    timeout_s=self._left_s(),
-                )
+                return await self._by_vector(leg, parts, away)
         except TimeoutError:
             return DeadlineExceeded(part, f"{part} did not answer in time")
         except (Unavailable, Overloaded) as error:
             return error
 
-    async def _by_words(self) -> tuple[Candidate, ...]:
-        return await self.doors.milvus.search_keyword(
+    async def _by_words(self) -> Hits:
+        found = await self.doors.milvus.search_keyword(
             self.doors.bundle,
-            self.text,
+            self.query.text,
             k=self.k,
             expression=self.expression,
             timeout_s=self._left_s(),
         )
+        return Hits(found, band_of("keyword", None, self.doors.bundle.calibration))
+
+    async def _by_vector(
+        self, leg: LegName, parts: Collection[Part], away: Collection[Part]
+    ) -> Hits:
+        vector, band = mix(tuple(parts), tuple(away))
+        found = await self.doors.milvus.search_vector(
+            self.doors.bundle,
+            leg,
+            vector,
+            k=self.k,
+            expression=self.expression,
+            timeout_s=self._left_s(),
+        )
+        return Hits(found, band)
+
+    async def _parts(self, leg: LegName, aim: Aim) -> list[Part]:
+        calibration = self.doors.bundle.calibration
+        return [
+            Part(
+                vector,
+                band_of(leg, source, calibration),
+                getattr(self.query.input_weights, INPUT_OF[source]),
+            )
+            for source in aim.sources
+            for vector in await self.vectors.of(leg, source)
+        ]
+
+    async def _away(self, leg: LegName, aim: Aim) -> list[Part]:
+        if aim.away is None:
+            return []
+        band = band_of(leg, aim.away, self.doors.bundle.calibration)
+        return [Part(await self.vectors.away(aim.away), band)]
 
     def _left_s(self) -> float:
         return self.until - time.monotonic()
 
 
 def _check_shared_space(plan: Plan, bundle: Bundle) -> None:
-    if plan.get("sound") == "clip" and bundle.dims.audio != bundle.dims.vision:
+    sound = plan.get("sound")
+    shared = sound is not None and "clip" in (*sound.sources, sound.away)
+    if shared and bundle.dims.audio != bundle.dims.vision:
         raise ConfigurationError(
             f"{bundle.id} says that words find sounds, but its sound embeddings have "
             f"{bundle.dims.audio} numbers and those of words {bundle.dims.vision}: export it again"
@@ -185,7 +189,7 @@ def _reason(error: NoAnswer) -> str:
     match error:
         case DeadlineExceeded():
             return "late"
-        case Unsupported():
+        case Unsupported() | ModelFailed() | CollectionMissing():
             return error.message
         case Unavailable():
             return f"{error.part} unavailable"
@@ -193,6 +197,16 @@ def _reason(error: NoAnswer) -> str:
             return "overloaded"
 
 
-def _worst(errors: Collection[NoAnswer]) -> NoAnswer:
+def _no_leg(errors: Mapping[LegName, NoAnswer], query: Query) -> NoAnswer | NotFound:
     """Return the error that says most: a part that is down before one that is slow."""
-    return min(errors, key=lambda error: isinstance(error, DeadlineExceeded))
+    if not errors:
+        return NotFound(f"like: the index has no segment {query.like}")
+    worst = min(errors.values(), key=lambda error: isinstance(error, DeadlineExceeded))
+    if not isinstance(worst, DeadlineExceeded):
+        return worst
+    return DeadlineExceeded(
+        worst.part,
+        f"none of the legs {', '.join(errors)} answered within the deadline of "
+        f"{query.deadline_s * 1_000:.0f} ms: give a longer deadline_ms, {MAX_DEADLINE_MS} at most, "
+        "or leave it out",
+    )

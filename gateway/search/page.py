@@ -1,20 +1,21 @@
-"""What a search reads of the catalogue, and the page of hits made of it."""
+"""What a search reads of the catalogue, and its clock."""
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from gateway.catalogue.bounds import ANY, Bounds
 from gateway.catalogue.catalogue import Catalogue, SegmentFacts, VideoFacts
 from gateway.doors import Doors
 from gateway.errors import DeadlineExceeded
-from gateway.schemas import Hit, Moment, StageTimes
+from gateway.schemas import StageTimes
 from gateway.search.filters import MAX_FILTER_VIDEOS
 from gateway.search.group import Entry
-from gateway.search.rerank import Scored
 
 READ_TIMEOUT_S = 1.0  # of one read; without the catalogue there is no answer at all
+READ_GRACE_S = 0.1  # a read may take so much longer than the deadline: the rest is done by then
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -55,25 +56,36 @@ class Facts:
 class Reader:
     """Reads the catalogue for one search; each read raises `DeadlineExceeded` when it is late."""
 
-    def __init__(self, doors: Doors, clock: Clock) -> None:
+    def __init__(self, doors: Doors, clock: Clock, deadline_s: float) -> None:
         self._doors = doors
         self._clock = clock
+        self._deadline_s = deadline_s
 
-    async def videos_with_pix(self, min_pix: int | None) -> tuple[str, ...] | None:
-        """Return the videos with so much PIX, or None where that is no filter or they are many.
+    async def videos_within(self, bounds: Bounds) -> tuple[str, ...] | None:
+        """Return the videos within bounds, or None where there are no bounds or many such videos.
 
-        Where they are many, most candidates are among them, and `pix_of` drops the others.
+        Where they are many, many candidates are among them, and `pix_of` drops the others.
         """
-        if not min_pix:
+        if bounds == ANY:
             return None
         catalogue = self._doors.catalogue
-        videos = await self._call(catalogue.videos_with_pix, min_pix, MAX_FILTER_VIDEOS + 1)
+        videos = await self._call(catalogue.videos_within, bounds, MAX_FILTER_VIDEOS + 1)
         return videos if len(videos) <= MAX_FILTER_VIDEOS else None
 
-    async def pix_of(self, video_ids: Collection[str], min_pix: int | None) -> dict[str, int]:
-        """Return the PIX now of those videos that are searchable and have at least `min_pix`."""
-        pix = await self._call(self._doors.catalogue.pix_of, video_ids) if video_ids else {}
-        return {video_id: owned for video_id, owned in pix.items() if owned >= (min_pix or 0)}
+    async def pix_of(self, video_ids: Collection[str], bounds: Bounds) -> dict[str, int]:
+        """Return the PIX now of those videos that are searchable and within bounds."""
+        if not video_ids:
+            return {}
+        return await self._call(self._doors.catalogue.pix_of, video_ids, bounds)
+
+    async def segments(self, segment_ids: Collection[str]) -> dict[str, SegmentFacts]:
+        """Return the facts of those segments that the catalogue has."""
+        return await self._call(self._doors.catalogue.segments, segment_ids)
+
+    async def created_at(self, video_ids: Collection[str]) -> dict[str, str]:
+        """Return when those of the videos that the catalogue has were uploaded, RFC 3339."""
+        videos = await self._call(self._doors.catalogue.videos, video_ids)
+        return {video_id: video.created_at for video_id, video in videos.items()}
 
     async def facts_of(self, page: Sequence[Entry]) -> Facts:
         """Return what the page tells of its segments and videos."""
@@ -84,49 +96,20 @@ class Reader:
     async def _call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         start = time.perf_counter()
         try:
-            async with asyncio.timeout(READ_TIMEOUT_S):
+            async with asyncio.timeout(self._left_s()):
                 return await self._doors.threads.call(function, *args, **kwargs)
         except TimeoutError as error:
             raise DeadlineExceeded("catalogue", "the catalogue did not answer in time") from error
         finally:
             self._clock.catalogue_s += time.perf_counter() - start
 
+    def _left_s(self) -> float:
+        left_s = max(0.0, self._deadline_s - self._clock.elapsed_s())
+        return min(READ_TIMEOUT_S, left_s + READ_GRACE_S)
+
 
 def _read_facts(catalogue: Catalogue, page: Sequence[Entry]) -> Facts:
-    moments = (moment.segment_id for entry in page for moment in entry.moments)
+    segments = (segment.segment_id for entry in page for segment in entry.segments)
     return Facts(
-        catalogue.segments(set(moments)), catalogue.videos({entry.video_id for entry in page})
-    )
-
-
-def hits_of(page: Iterable[Entry], facts: Facts) -> Iterator[Hit]:
-    """Yield the hits of a page; what the catalogue no longer has is left out."""
-    for entry in page:
-        video = facts.videos.get(entry.video_id)
-        moments = tuple(
-            _moment(scored, facts.segments[scored.segment_id])
-            for scored in entry.moments
-            if scored.segment_id in facts.segments
-        )
-        if video and moments:
-            yield Hit(
-                video_id=video.video_id,
-                title=video.title,
-                creator_id=video.creator_id,
-                category=video.category,
-                score=moments[0].score,
-                start_s=moments[0].start_s,
-                end_s=moments[0].end_s,
-                moments=moments,
-            )
-
-
-def _moment(scored: Scored, segment: SegmentFacts) -> Moment:
-    return Moment(
-        segment_id=scored.segment_id,
-        start_s=segment.start_s,
-        end_s=segment.end_s,
-        score=scored.score,
-        text=segment.text,
-        parts=scored.parts,
+        catalogue.segments(set(segments)), catalogue.videos({entry.video_id for entry in page})
     )

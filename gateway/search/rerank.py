@@ -6,7 +6,7 @@ from math import log1p
 
 from gateway.errors import ConfigurationError
 from gateway.schemas import ScoreParts
-from gateway.search.fuse import Fused
+from gateway.search.fuse import Fused, evidence_of
 
 MAX_PIX_WEIGHT = 0.5  # β is never over it
 
@@ -63,32 +63,47 @@ def rerank(
         pix: the PIX of each searchable video now; segments of other videos are dropped.
         law: how PIX lifts.
     """
+    gains = {video_id: law.gain(owned) for video_id, owned in pix.items()}
+    known = [one for one in found if one.video_id in pix]
+    relevances = {
+        one.segment_id: min(1.0, one.fusion + coherence.get(one.segment_id, 0.0)) for one in known
+    }
+    scores = {
+        one.segment_id: relevances[one.segment_id] * (1 + law.weight * gains[one.video_id])
+        for one in known
+    }
+    ranks, plain_ranks = _ranks(scores), _ranks(relevances)
     scored = (
-        _scored(one, coherence.get(one.segment_id, 0.0), pix[one.video_id], law)
-        for one in found
-        if one.video_id in pix
+        Scored(
+            one.segment_id,
+            one.video_id,
+            scores[one.segment_id],
+            ScoreParts(
+                legs=one.legs,
+                fusion=one.fusion,
+                coherence=coherence.get(one.segment_id, 0.0),
+                relevance=relevances[one.segment_id],
+                evidence=evidence_of(one.legs),
+                pix=pix[one.video_id],
+                pix_gain=gains[one.video_id],
+                pix_weight=law.weight,
+                pix_boost=law.weight * gains[one.video_id],
+                pix_cap=law.cap,
+                rank=ranks[one.segment_id],
+                rank_without_pix=plain_ranks[one.segment_id],
+            ),
+        )
+        for one in known
     )
     return tuple(sorted(scored, key=by_score))
+
+
+def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
+    """Return each segment's place by score, from 1; ids decide between equals."""
+    best_first = sorted(scores, key=lambda segment_id: (-scores[segment_id], segment_id))
+    return {segment_id: rank for rank, segment_id in enumerate(best_first, 1)}
 
 
 def by_score(scored: Scored) -> tuple[float, str]:
     """Sort key: the best score first, then by segment id."""
     return (-scored.score, scored.segment_id)
-
-
-def _scored(one: Fused, coherence: float, pix: int, law: PixLaw) -> Scored:
-    relevance = min(1.0, one.fusion + coherence)
-    gain = law.gain(pix)
-    boost = law.weight * gain
-    parts = ScoreParts(
-        legs=one.legs,
-        fusion=one.fusion,
-        coherence=coherence,
-        relevance=relevance,
-        pix=pix,
-        pix_gain=gain,
-        pix_weight=law.weight,
-        pix_boost=boost,
-        pix_cap=law.cap,
-    )
-    return Scored(one.segment_id, one.video_id, relevance * (1 + boost), parts)

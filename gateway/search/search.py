@@ -1,19 +1,30 @@
 """The way of a search: a request in, the moments of videos that match out."""
 
+from ensembles.bundle import Bundle
 from gateway.doors import Doors
 from gateway.schemas import SearchReply, SearchRequest
+from gateway.search.arrange import arrange, check_arrangement
+from gateway.search.auto_mode import mode_of
 from gateway.search.calibrate import calibrate
+from gateway.search.clarity import by_clarity
 from gateway.search.coherence import coherence
-from gateway.search.filters import expression
+from gateway.search.cursor import check_cursor, turn
+from gateway.search.cutoff import MAX_CUT, cut, cutoff_of
+from gateway.search.filters import bounds_of, but_like, expression
 from gateway.search.fuse import fuse, leg_weights
 from gateway.search.group import group
-from gateway.search.legs import plan_legs, run_legs
-from gateway.search.page import Clock, Reader, hits_of
+from gateway.search.hits import hits_of
+from gateway.search.legs import run_legs
+from gateway.search.narrow import at_level, require_like, without_excluded
+from gateway.search.page import Clock, Reader
+from gateway.search.plan import plan_legs
 from gateway.search.query import read_query
 from gateway.search.rerank import PixLaw, rerank
 from gateway.settings import Settings
 
 LEGS_SHARE = 0.85  # of the deadline; the rest is for the catalogue, the ranking and the reply
+VERSION_KEY_CHARS = 8  # of the bundle's key in the name of an index
+EXCLUDING_K = 2  # times as many candidates where excluded words will drop some of them
 
 
 async def search(request: SearchRequest, doors: Doors, settings: Settings) -> SearchReply:
@@ -31,6 +42,7 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     Raises:
         InvalidRequest, TooLarge: the request cannot be answered as it is.
         MediaRefused: the image or the sound cannot be decoded.
+        NotFound: there is no segment such as the one that others are to be like.
         Unavailable: no leg, or not the catalogue, could answer.
     """
     clock = Clock()
@@ -38,35 +50,61 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     sound_text = doors.bundle.dims.sound_text_tokens > 0
     plan = plan_legs(query, doors.bundle.capabilities, request.weights, sound_text=sound_text)
     law = PixLaw(_or(request.pix_weight, settings.pix_weight), settings.pix_cap)
-    reader = Reader(doors, clock)
+    reader = Reader(doors, clock, query.deadline_s)
+    bounds = bounds_of(request.filters)
+    others = but_like(query, request.filters)
+    mode = mode_of(request.mode, query.text)
+    index_version = version_of(doors.bundle)
+    check_arrangement(request)
+    check_cursor(request, index_version)
 
-    rich_videos = await reader.videos_with_pix(request.filters.min_pix)
+    await require_like(query, reader)
+    videos = await reader.videos_within(bounds)
     found = await run_legs(
         plan,
         query,
         doors,
-        expression(request.filters, rich_videos),
-        k=settings.candidates_per_leg,
+        expression(request.filters, videos, others),
+        k=settings.candidates_per_leg * (EXCLUDING_K if query.excluded else 1),
         timeout_s=query.deadline_s * LEGS_SHARE - clock.elapsed_s(),
     )
-    by_words = {leg for leg, source in plan.items() if source in ("clip", "sound_text")}
-    matches = calibrate(found.candidates, doors.bundle.calibration, by_words)
-    weights = leg_weights(found.candidates, request.mode, request.weights, request.category)
-    segments = fuse(matches, weights)
+    matches = calibrate(found.candidates, found.bands)
+    weights = leg_weights(found.candidates, mode, request.weights, request.category)
+    if request.weights is None:
+        weights = by_clarity(weights, matches)
+    fused = fuse(matches, weights, request.fusion_rule)
+    segments = await without_excluded(fused, query, reader)
     lifts = coherence(segments, settings.coherence_weight)
-    pix = await reader.pix_of({segment.video_id for segment in segments}, request.filters.min_pix)
-    ranked = rerank(segments, lifts, pix, law)
-    page = group(ranked, request.group)[: request.limit]
-    facts = await reader.facts_of(page)
+    pix = await reader.pix_of({segment.video_id for segment in segments}, bounds)
+    cutoff = cutoff_of(request.cutoff, settings.cutoff, found.candidates)
+    kept, dropped = cut(rerank(segments, lifts, pix, law), cutoff)
+    kept = await at_level(kept, request.filters.level, reader)
+    entries, unarranged = await arrange(
+        group(kept, request.group), request, doors, reader, query.deadline_s - clock.elapsed_s()
+    )
+    page = turn(entries, request, index_version)
+    below = group(dropped, request.group)[:MAX_CUT] if request.show_cut else ()
+    facts = await reader.facts_of((*page.entries, *below))
 
     return SearchReply(
-        hits=tuple(hits_of(page, facts)),
+        hits=tuple(hits_of(page.entries, facts, query.text)),
+        next=page.next,
+        cutoff=cutoff,
+        cut=tuple(hits_of(below, facts, query.text)),
+        cut_off=len(dropped),
         model_version=doors.bundle.id,
+        index_version=index_version,
+        mode=mode,
         random_weights=doors.bundle.random_weights,
-        degraded=found.degraded,
+        degraded=(*found.degraded, *unarranged),
         stage_ms=clock.times(found.embed_s, found.legs_s),
         request_id="",
     )
+
+
+def version_of(bundle: Bundle) -> str:
+    """Return what tells an index from any other: its bundle, and which export of that it was."""
+    return f"{bundle.id}.{bundle.key[:VERSION_KEY_CHARS]}" if bundle.key else bundle.id
 
 
 def _or(value: float | None, default: float) -> float:

@@ -1,0 +1,51 @@
+"""The mode of a query by its own words: do they name a look, a sound, or what is said? Pure."""
+
+import re
+from collections.abc import Mapping
+
+from gateway.schemas import AskedMode, Mode
+
+LOOKS = (
+    r"(looks?|looking) like|(pictures?|photos?|images?|shots?|footage) of|scenes? (of|with)"
+    r"|close-?up|wide shot|aerial|silhouettes?|skyline|sunset|sunrise|landscape|wearing|dressed in"
+    r"|colou?r(s|ed|ful)?|red|orange|yellow|green|blue|purple|violet|pink|brown|black|white|grey"
+    r"|gray|golden|silver|striped|dotted|bright|dark|blurry|round|square|triang(le|ular)"
+    r"|circles?|in the (background|foreground)|on (the )?screen"
+)
+SOUNDS = (
+    r"sounds? (of|like)|sounding|noises?|nois(y|ily)|hear(s|d|ing)?|audio|music(al)?|melod(y|ies)"
+    r"|songs?|sing(s|ing|er)?|hum(s|ming)?|whistl(e|es|ing)|ring(s|ing)|beep(s|ing)?|buzz(es|ing)?"
+    r"|bark(s|ing)?|meow(s|ing)?|roar(s|ing)?|chirp(s|ing)?|applause|clapping|laughter|laughing"
+    r"|scream(s|ing)?|thunder|engine noise|drum(s|ming)?|guitar solo|piano|violin|beats?|rhythm"
+    r"|loud(ly)?|quiet(ly)?|silence|echo(es|ing)?|tones?|pitch"
+)
+SPEECH = (
+    r"sa(y|ys|id|ying)|tell(s|ing)?|told|talk(s|ed|ing)?( about)?|speak(s|ing)?( about)?|spoken"
+    r"|explain(s|ed|ing)?|explanation|mention(s|ed|ing)?|discuss(es|ed|ing|ion)?|argu(es|ed|ing)"
+    r"|quot(e|es|ed|ing)|interview(s|ed)?|lecture|speech|dialog(ue)?|conversation|advice|asks?"
+    r"|answers?|defin(es?|ition)|mean(s|ing) of|how (to|do|does|is|are|can)|why|what (is|are|does)"
+    r'|when (is|do|does|should)|"[^"]+"'
+)
+CUES: Mapping[Mode, re.Pattern[str]] = {
+    "vision_heavy": re.compile(rf"(?<!\w)(?:{LOOKS})(?!\w)", re.IGNORECASE),
+    "audio_heavy": re.compile(rf"(?<!\w)(?:{SOUNDS})(?!\w)", re.IGNORECASE),
+    "text_heavy": re.compile(rf"(?<!\w)(?:{SPEECH})(?!\w)", re.IGNORECASE),
+}
+
+
+def mode_of(asked: AskedMode, text: str) -> Mode:
+    """Return the mode that a search is weighed in.
+
+    Args:
+        asked: by the client; `auto` leaves it to the words.
+        text: of the query, in English; "" for none.
+
+    Returns:
+        For `auto` the mode whose cues are named most often, `balanced` where that is no single one.
+    """
+    if asked != "auto":
+        return asked
+    named = {mode: sum(1 for _ in cues.finditer(text)) for mode, cues in CUES.items()}
+    most = max(named.values())
+    modes = [mode for mode, count in named.items() if count == most]
+    return modes[0] if most and len(modes) == 1 else "balanced"

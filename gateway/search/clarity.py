@@ -1,0 +1,45 @@
+"""How clearly a leg answers a query, and what that makes of its weight. Pure.
+
+A sentence about baking is nowhere in a video's sounds, but some sound is always the nearest. Such a
+leg finds many segments that are all about as near; a leg that knows the answer finds few that
+stand out. So a leg counts by how far its best segment stands out from its best ten: an idea of
+query performance prediction (Shtok, Kurland and Carmel 2012: the deviation of the top scores).
+"""
+
+from collections.abc import Mapping, Sequence
+
+from gateway.schemas import LegName
+from gateway.search.calibrate import Match
+
+DEPTH = 10  # matches among which the best one stands out, or does not
+FLOOR = 0.01  # of a leg's factor: where no leg stands out, the weights stay as they were
+
+
+def clarity(matches: Sequence[Match]) -> float:
+    """Return how far a leg's best match is above the mean of its DEPTH best, 0…1.
+
+    Args:
+        matches: of one leg, best first; where they are fewer than DEPTH, the rest count as 0.
+    """
+    best = [match.relevance for match in matches[:DEPTH]]
+    return best[0] - sum(best) / DEPTH if best else 0.0
+
+
+def by_clarity(
+    weights: Mapping[LegName, float], matches: Mapping[LegName, Sequence[Match]]
+) -> dict[LegName, float]:
+    """Return the legs' weights times the squares of their clarities; they sum to one.
+
+    The keyword leg counts as no clearer than the sentences: a word that few say makes it stand out,
+    whatever the word has to do with the question.
+
+    Args:
+        weights: of the legs that answered, at least one.
+        matches: what each of them found, best first.
+    """
+    clear = {leg: clarity(matches.get(leg, ())) for leg in weights}
+    if "keyword" in clear and "speech" in clear:
+        clear["keyword"] = min(clear["keyword"], clear["speech"])
+    raised = {leg: weight * (FLOOR + clear[leg] ** 2) for leg, weight in weights.items()}
+    total = sum(raised.values())
+    return {leg: weight / total for leg, weight in raised.items()}

@@ -1,0 +1,148 @@
+"""What the legs of a running stack find for the questions of a made-up set: asked once, kept."""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from gateway.catalogue.catalogue import Catalogue
+from gateway.commands.local import local_settings
+from gateway.doors import Doors, open_doors
+from gateway.schemas import Filters, SearchRequest
+from gateway.search.filters import expression
+from gateway.search.legs import Found, run_legs
+from gateway.search.plan import plan_legs
+from gateway.search.query import read_query
+from gateway.settings import Settings
+from loadtest.stack import MeasuredStack
+from training.absent import Part, absent_queries
+from training.eval_report import Question, is_over
+from training.evaluate import Progress, ingest, questions_of, written_set
+
+PIX = 1_000  # of each video: all that is in them was looked at
+DEADLINE_MS = 30_000  # of a search: what is found is measured, not how fast
+IN_FLIGHT = 4  # searches at once
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the legs found for one question."""
+
+    text: str
+    question: Question | None  # None: it is about nothing in the set
+    right: frozenset[str]  # the segments that answer it
+    found: Found
+
+
+@dataclass(frozen=True)
+class Split:
+    """A made-up set in a stack, and what was found in it."""
+
+    seed: int
+    segments: int
+    answerable: tuple[Gathered, ...]
+    absent: tuple[Gathered, ...]
+
+    @property
+    def video_ids(self) -> frozenset[str]:
+        """The videos that anything was found in."""
+        return frozenset(
+            candidate.video_id
+            for one in (*self.answerable, *self.absent)
+            for candidates in one.found.candidates.values()
+            for candidate in candidates
+        )
+
+
+def gather_split(
+    stack: MeasuredStack, seed: int, segments: int, part: Part, progress: Progress
+) -> Split:
+    """Ingest a made-up set where that was not done, and ask its questions and absent ones.
+
+    Args:
+        stack: a running one.
+        seed: of the set.
+        segments: how many it has.
+        part: of the things that are nowhere in it.
+        progress: told of each step.
+
+    Raises:
+        PixserveError: a video could not be ingested, or no leg answers.
+    """
+    written = written_set(stack.data_dir / "evaluation", seed, segments, progress)
+    creator = f"evaluation-{seed}-{segments}-{PIX}"
+    paths = sorted({one.video for one in written})
+    ids = ingest(stack.gateway, paths, creator, PIX, progress).ids
+    settings = local_settings(stack.data_dir)
+    questions, absent = questions_of(written), absent_queries(part)
+    filters = Filters(creator_id=(creator,))
+    steps = _counted(progress, len(questions) + len(absent))
+    found = asyncio.run(_ask_all(settings, [q.text for q in questions] + [*absent], filters, steps))
+    right = _right_segments(settings, questions, ids)
+    return Split(
+        seed=seed,
+        segments=segments,
+        answerable=tuple(
+            Gathered(question.text, question, right[question.name], one)
+            for question, one in zip(questions, found[: len(questions)], strict=True)
+        ),
+        absent=tuple(
+            Gathered(text, None, frozenset(), one)
+            for text, one in zip(absent, found[len(questions) :], strict=True)
+        ),
+    )
+
+
+async def _ask_all(
+    settings: Settings, texts: Sequence[str], filters: Filters, done: Callable[[], None]
+) -> list[Found]:
+    doors = open_doors(settings)
+    turns = asyncio.Semaphore(IN_FLIGHT)
+
+    async def ask(text: str) -> Found:
+        async with turns:
+            found = await _ask(text, filters, doors)
+        done()
+        return found
+
+    try:
+        return await asyncio.gather(*map(ask, texts))
+    finally:
+        await doors.close()
+
+
+async def _ask(text: str, filters: Filters, doors: Doors) -> Found:
+    request = SearchRequest(query=text, filters=filters, deadline_ms=DEADLINE_MS)
+    query = read_query(request, doors.settings)
+    sound_text = doors.bundle.dims.sound_text_tokens > 0
+    return await run_legs(
+        plan_legs(query, doors.bundle.capabilities, sound_text=sound_text),
+        query,
+        doors,
+        expression(filters),
+        k=doors.settings.candidates_per_leg,
+        timeout_s=query.deadline_s,
+    )
+
+
+def _right_segments(
+    settings: Settings, questions: Sequence[Question], ids: Mapping[str, str]
+) -> dict[str, frozenset[str]]:
+    """Return the segments that are over the right moment of each question, by its name."""
+    catalogue = Catalogue(settings.database_url)
+    try:
+        indexed = {path: catalogue.segments_of(video_id) for path, video_id in ids.items()}
+    finally:
+        catalogue.close()
+    return {
+        question.name: frozenset(
+            segment.segment_id
+            for segment in indexed[question.video]
+            if is_over(question, segment.start_s, segment.end_s)
+        )
+        for question in questions
+    }
+
+
+def _counted(progress: Progress, total: int) -> Callable[[], None]:
+    count = iter(range(1, total + 1))
+    return lambda: progress("searching", next(count), total)

@@ -1,0 +1,40 @@
+from typing import get_args
+
+import pytest
+
+from gateway.schemas import AskedMode, Mode
+from gateway.search.auto_mode import mode_of
+
+
+@pytest.mark.parametrize(
+    ("text", "mode"),
+    [
+        ("a red car at sunset", "vision_heavy"),
+        ("Pictures of a striped cat", "vision_heavy"),
+        ("a dog barking", "audio_heavy"),
+        ("sound of rain", "audio_heavy"),
+        ("how to fold the dough", "text_heavy"),
+        ("she talks about volcanoes", "text_heavy"),
+        ('"to be or not to be"', "text_heavy"),
+        ("bread", "balanced"),
+        ("a red bell ringing", "balanced"),
+        ("", "balanced"),
+        ("reduced redness blueprint", "balanced"),
+        ("хлеб 面包", "balanced"),
+    ],
+)
+def test_a_query_is_weighed_by_what_its_words_name(text: str, mode: Mode) -> None:
+    assert mode_of("auto", text) == mode
+
+
+@pytest.mark.parametrize("asked", get_args(Mode))
+def test_a_mode_that_is_named_is_used_whatever_the_words(asked: Mode) -> None:
+    assert mode_of(asked, "the sound of a red dog talking") == asked
+
+
+def test_every_mode_can_be_asked_for() -> None:
+    assert set(get_args(AskedMode)) == {*get_args(Mode), "auto"}
+
+
+def test_a_text_as_long_as_a_query_may_be_is_read_at_once() -> None:
+    assert mode_of("auto", "how " * 2_000) == "balanced"

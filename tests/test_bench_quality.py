@@ -1,0 +1,116 @@
+import pytest
+
+from ensembles.bundle import Band
+from gateway.errors import InvalidRequest
+from gateway.index.rows import Candidate
+from gateway.search.legs import Found
+from loadtest.bench_quality import made_up_pix, quality_rows, rank_of
+from loadtest.fit_cutoff import MOST_LOST, cutoff_figures, fit_cutoff
+from loadtest.gathering import Gathered, Split
+from loadtest.ranking import Rules, ranked
+from training.absent import THINGS, absent_queries, absent_things
+from training.bootstrap import MISSED
+from training.eval_report import Question
+
+BANDS = {"speech": Band(low=0.0, high=1.0), "sound": Band(low=0.0, high=1.0)}
+
+
+def gathered(text: str, right: str | None, **found: dict[str, float]) -> Gathered:
+    """What legs found: cosines by segment and leg."""
+    candidates = {
+        leg: tuple(Candidate(s, s.rpartition("-")[0], raw) for s, raw in raws.items())
+        for leg, raws in found.items()
+    }
+    question = Question(text, "speech", text, "v.mp4", 0, 5) if right else None
+    return Gathered(
+        text,
+        question,
+        frozenset([right]) if right else frozenset(),
+        Found(candidates, (), 0, 0, BANDS),  # type: ignore[arg-type]
+    )
+
+
+def split(answers: dict[str, float], absent: dict[str, float]) -> Split:
+    """Questions whose right segment, and absent ones whose best segment, has this cosine."""
+    return Split(
+        seed=1,
+        segments=2,
+        answerable=tuple(
+            gathered(text, "a-000000000", speech={"a-000000000": raw, "b-000000000": 0.01})
+            for text, raw in answers.items()
+        ),
+        absent=tuple(
+            gathered(text, None, speech={"b-000000000": raw}) for text, raw in absent.items()
+        ),
+    )
+
+
+def test_the_fitted_cutoff_is_the_highest_that_loses_few_true_hits() -> None:
+    many = {f"q{n}": 0.5 + n / 250 for n in range(100)}
+    to_fit = split(many, {})
+    cutoff = fit_cutoff(to_fit, Rules())
+    figures = cutoff_figures(to_fit, Rules(), cutoff)
+    assert cutoff == 0.51
+    assert figures.lost == MOST_LOST
+    assert cutoff_figures(to_fit, Rules(), cutoff + 0.01).lost > MOST_LOST
+
+
+def test_the_figures_tell_what_is_lost_and_which_absent_queries_are_answered() -> None:
+    judged = split({"near": 0.9, "far": 0.2}, {"noise": 0.3, "trap": 0.8})
+    figures = cutoff_figures(judged, Rules(), 0.5)
+    assert (figures.true_hits, figures.lost, figures.lost_by_kind) == (2, 0.5, {"speech": 0.5})
+    assert (figures.absent_empty, figures.answered) == (0.5, ("trap",))
+
+
+def test_without_true_hits_nothing_can_be_fitted() -> None:
+    with pytest.raises(InvalidRequest, match="no true hits"):
+        fit_cutoff(split({}, {"noise": 0.3}), Rules())
+
+
+def test_ranks_are_those_of_the_right_segment_or_of_its_video() -> None:
+    one = gathered(
+        "q", "a-000000000", speech={"a-000005000": 0.9, "b-000000000": 0.8, "a-000000000": 0.7}
+    )
+    plain = Rules(coherence=0)
+    assert rank_of(one, plain) == 3
+    assert rank_of(one, plain, by_video=True) == 1
+    assert rank_of(one, Rules(coherence=0, cutoff=0.95)) == MISSED
+    assert rank_of(one, Rules(leg="visual")) == MISSED
+
+
+def test_rules_change_the_ranking_as_they_say() -> None:
+    one = gathered(
+        "q",
+        "a-000000000",
+        speech={"a-000000000": 0.5},
+        sound={f"b-{n:09d}": 0.95 for n in range(20)},
+    )
+    assert ranked(one, Rules())[0].segment_id == "a-000000000"
+    assert ranked(one, Rules(clarity=False))[0].segment_id != "a-000000000"
+    assert ranked(one, Rules(leg="sound"))[0].video_id == "b"
+    rich = Rules(clarity=False, pix={"a": 10**6}, pix_weight=0.5)
+    boosts = {s.video_id: s.parts.pix_boost for s in ranked(one, rich)}
+    assert boosts == {"a": 0.5, "b": 0.0}
+
+
+def test_every_way_to_rank_has_a_row() -> None:
+    rows = quality_rows(split({"near": 0.9, "far": 0.2}, {}))
+    names = {row.name for row in rows}
+    assert {"search", "rule rrf", "rule minmax", "leg speech", "by video"} <= names
+    (best,) = [row for row in rows if row.name == "search"]
+    assert best.measures.recall_1.mean == 1
+    assert best.ndcg_10_by_kind == {"speech": 1}
+
+
+def test_made_up_pix_is_the_same_each_time_and_differs_by_video() -> None:
+    ids = frozenset(f"v{n}" for n in range(50))
+    assert made_up_pix(ids) == made_up_pix(ids)
+    assert len(set(made_up_pix(ids).values())) > 20
+
+
+def test_the_absent_things_of_the_parts_have_nothing_in_common() -> None:
+    to_fit, to_judge = absent_things("fit"), absent_things("judge")
+    for manner, things in THINGS.items():
+        assert set(to_fit[manner]) | set(to_judge[manner]) == set(things)
+        assert not set(to_fit[manner]) & set(to_judge[manner])
+    assert not set(absent_queries("fit")) & set(absent_queries("judge"))
