@@ -1,6 +1,7 @@
 """Where a text has the words of a query. Pure."""
 
 from collections.abc import Iterator
+from functools import lru_cache
 
 from gateway.index.schema import STOP_WORDS
 from gateway.schemas import Span
@@ -10,6 +11,7 @@ ENDINGS = ("ings", "edly", "ing", "ers", "ies", "ed", "es", "er", "ly", "s", "y"
 DOUBLING = ("ings", "edly", "ing", "ers", "ed", "er")  # before these, "run" becomes "runn"
 LEAST_STEM = 3  # letters that an ending leaves
 MAX_SPANS = 50  # in one text
+CACHED = 32_768  # words
 # Words that say nothing, as the keyword leg leaves them out too.
 LUCENE_STOP_WORDS = (  # what `_english_` holds
     "a an and are as at be but by for if in into is it no not of on or such that the their then "
@@ -31,13 +33,18 @@ def highlights(text: str, query: str) -> tuple[Span, ...]:
     wanted = {stem(word) for word in _telling(query)}
     spans: list[Span] = []
     for match in WORD.finditer(text) if wanted else ():
-        if len(spans) < MAX_SPANS and wanted & {stem(word) for word in words_of(match.group())}:
+        if len(spans) < MAX_SPANS and not wanted.isdisjoint(_stems(match.group())):
             spans.append(Span(match.start(), match.end()))
     return tuple(spans)
 
 
 def _telling(query: str) -> Iterator[str]:
     return (word for word in words_of(query) if word not in SILENT)
+
+
+@lru_cache(maxsize=CACHED)  # transcripts say the same words again and again
+def _stems(text: str) -> frozenset[str]:
+    return frozenset(stem(word) for word in words_of(text))
 
 
 def stem(word: str) -> str:
