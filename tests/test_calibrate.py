@@ -33,18 +33,3 @@ def test_matches_are_ranked_best_first_and_irrelevant_ones_left_out() -> None:
     matches = calibrate({"speech": found}, {"speech": Band(low=0.1, high=1.1)})["speech"]
     assert [(m.segment_id, m.rank) for m in matches] == [("v-1", 1), ("v-2", 2)]
     assert [m.relevance for m in matches] == pytest.approx([0.8, 0.8])
-
-
-def test_a_leg_without_a_band_is_named() -> None:
-    with pytest.raises(ConfigurationError, match="keyword"):
-        calibrate({"keyword": []}, {"speech": Band(low=0, high=1)})
-
-
-def test_a_leg_searched_with_words_has_a_band_of_its_own_where_one_was_measured() -> None:
-    bands = {"visual": Band(low=0.5, high=1.0), "visual_by_words": Band(low=0.1, high=0.3)}
-    found = {"visual": [Candidate("v-1", "v", 0.2)]}
-    assert calibrate(found, bands)["visual"] == ()
-    (match,) = calibrate(found, bands, {"visual"})["visual"]
-    assert match.relevance == pytest.approx(0.5)
-    del bands["visual_by_words"]
-    assert calibrate(found, bands, {"visual"})["visual"] == ()

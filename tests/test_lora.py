@@ -9,11 +9,12 @@ from peft.tuners.lora import LoraLayer
 
 from ensembles.build import MINI
 from ensembles.bundle import Bundle, list_bundles
+from ensembles.sameness import same_encoders
 from export.build import Order, export_bundle
 from export.modules import ClipText, ClipVision
 from gateway.errors import ConfigurationError, InvalidRequest, MediaRefused, NotFound
 from tests.media import image_bytes
-from training.candidates import export_run, same_encoders
+from training.candidates import export_run
 from training.captioned import Captioned, load_pixels, read_captions
 from training.fit import FitSettings
 from training.lora import (

@@ -28,8 +28,6 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.errors import Conflict, NotFound
 from training.runs import Run, load_weights
 
-ENCODERS = ("tokenize", "clip_text", "clip_vision", "sentence", "wav2vec2")  # what tokens depend on
-
 Progress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 
 
@@ -98,18 +96,6 @@ def keep_current(bundle_id: str, models_dir: Path, catalogue: Catalogue) -> str:
     shutil.rmtree(dropped)
     assemble_repository(models_dir, bundle.profile, allow_random_weights=bundle.random_weights)
     return current
-
-
-def same_encoders(one: Bundle, other: Bundle, models_dir: Path) -> bool:
-    """Say whether two bundles make the same tokens, by the contents of their files."""
-    folders = [bundle_folder(models_dir, bundle.profile, bundle.version) for bundle in (one, other)]
-    return one.dims == other.dims and all(
-        _files(folders[0] / model) == _files(folders[1] / model) for model in ENCODERS
-    )
-
-
-def _files(folder: Path) -> dict[str, str]:
-    return {file.name: content_hash(folder, (file.name,)) for file in sorted(folder.iterdir())}
 
 
 def _trained_modules(run: Run, base: Bundle, weights: Path) -> dict[str, nn.Module]:

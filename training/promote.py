@@ -16,6 +16,7 @@ import numpy as np
 from deploy.state import read_state
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle, bundle_folder
+from ensembles.sameness import same_encoders
 from gateway.catalogue.catalogue import Catalogue
 from gateway.errors import ConfigurationError, Conflict
 from gateway.index.milvus import Milvus
@@ -24,7 +25,7 @@ from gateway.schemas import Video
 from gateway.settings import Settings
 from ingest.gathering import segment_mean
 from ingest.tokens import Tokens, read_tokens
-from training.candidates import find_bundle, same_encoders
+from training.candidates import find_bundle
 from training.finetune import fuse_segments
 from training.pairs import TOKENS_FILE, token_table
 

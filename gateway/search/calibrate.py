@@ -1,6 +1,6 @@
 """Raw scores to relevances: what a cosine or a BM25 score means, from 0 to 1. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from ensembles.bundle import Band
@@ -33,27 +33,15 @@ def relevance(raw: float, band: Band) -> float:
 
 
 def calibrate(
-    found: Mapping[LegName, Sequence[Candidate]],
-    bands: Mapping[str, Band],
-    by_words: Collection[LegName] = (),
+    found: Mapping[LegName, Sequence[Candidate]], bands: Mapping[str, Band]
 ) -> dict[LegName, tuple[Match, ...]]:
     """Return each leg's matches; candidates that are not relevant at all are left out.
 
-    Words are never as near to pixels or sounds as those are to each other, so a leg that compares
-    them has a band of its own, `visual_by_words`, where the bundle has measured one.
-
     Args:
         found: each leg's candidates.
-        bands: a leg's band by its name, as the bundle has them.
-        by_words: the legs of pixels or sounds that were searched with words.
-
-    Raises:
-        ConfigurationError: a leg has no band.
+        bands: a leg's by its name, each for what it was searched with (`mix.band_of`).
     """
-    return {
-        leg: _matches(leg, candidates, _band(leg, bands, leg in by_words))
-        for leg, candidates in found.items()
-    }
+    return {leg: _matches(leg, candidates, bands[leg]) for leg, candidates in found.items()}
 
 
 def _matches(leg: LegName, candidates: Sequence[Candidate], band: Band) -> tuple[Match, ...]:
@@ -63,14 +51,3 @@ def _matches(leg: LegName, candidates: Sequence[Candidate], band: Band) -> tuple
         for rank, c in enumerate(best_first, 1)
     )
     return tuple(match for match in matches if match.relevance > 0)
-
-
-def _band(leg: LegName, bands: Mapping[str, Band], by_words: bool) -> Band:
-    if by_words and f"{leg}_by_words" in bands:
-        return bands[f"{leg}_by_words"]
-    if leg not in bands:
-        raise ConfigurationError(
-            f"the bundle has no calibration of the leg {leg}, only of {', '.join(sorted(bands))}: "
-            "export it again"
-        )
-    return bands[leg]
