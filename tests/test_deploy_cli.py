@@ -96,7 +96,11 @@ def test_up_status_down(exported: Path) -> None:
     assert pixserve("status", data_dir=exported).returncode == 3
     assert left_of(exported) == []
     assert {region.name for region in set(SHARED_MEMORY.iterdir()) - regions} == set()
-    assert sorted(path.name for path in (exported / "run").iterdir()) == ["logs", "triton"]
+    assert sorted(path.name for path in (exported / "run").iterdir()) == [
+        "logs",
+        "triton",
+        "workers",
+    ]
 
 
 @pytest.mark.live
