@@ -32,7 +32,7 @@ from loadtest.stack import MeasuredStack
 
 VIDEO_S = (4.0, 12.0)  # shortest, longest
 HEIGHT_PX = 180
-SHORTEST_WINDOW_S = 2.0  # after a worker's start, in which it is killed
+SHORTEST_WINDOW_S = 0.5  # after a worker's start, in which it is killed
 RESTART_S = 300.0  # for the supervisor to start the worker again, on a busy machine
 JOBS_S = 900.0  # for all jobs of one round to end
 POLL_S = 0.02

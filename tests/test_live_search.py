@@ -22,12 +22,15 @@ PATIENT_MS = 5000  # where the answer is judged: no leg is left out because the 
 
 def test_paraphrases_that_share_no_word_find_the_right_moment(client, demo):
     first_videos, ranks = [], []
+    among = Filters(video_id=tuple(demo.ids.values()))  # other tests have ingested more
     for query in QUERIES.paraphrase:
         right = demo.ids[query.video]
-        videos = client.search(SearchRequest(query=query.text, deadline_ms=PATIENT_MS)).hits
-        segments = client.search(
-            SearchRequest(query=query.text, group="segment", deadline_ms=PATIENT_MS)
-        ).hits
+        videos, segments = (
+            client.search(
+                SearchRequest(query=query.text, group=group, filters=among, deadline_ms=PATIENT_MS)
+            ).hits
+            for group in ("video", "segment")
+        )
         first_videos.append(bool(videos) and videos[0].video_id == right)
         hits = [h.video_id == right and query.is_answered_by(h.start_s, h.end_s) for h in segments]
         ranks.append(hits.index(True) + 1 if True in hits else math.inf)
@@ -104,11 +107,13 @@ def test_filters_hold(client, demo):
             lambda hit: hit.video_id == demo.ids["volcano"],
         ),
     ):
-        hits = client.search(SearchRequest(query="how it is done", filters=filters)).hits
+        request = SearchRequest(query="how it is done", filters=filters, cutoff=0)
+        hits = client.search(request).hits
         assert hits
         assert all(fits(hit) for hit in hits)
     nothing = Filters(category=("no such category",))
-    assert client.search(SearchRequest(query="how it is done", filters=nothing)).hits == ()
+    nowhere = SearchRequest(query="how it is done", filters=nothing, cutoff=0)
+    assert client.search(nowhere).hits == ()
 
 
 def test_grouping_gives_one_entry_a_video_or_plain_segments(client):

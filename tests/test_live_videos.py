@@ -190,7 +190,7 @@ def test_more_pix_looks_deeper_and_keeps_every_segments_id(demo, client, tmp_pat
 
     def segments() -> set[str]:
         hits = client.search(
-            SearchRequest(image=media.image_bytes("png"), group="segment", limit=100)
+            SearchRequest(image=media.image_bytes("png"), group="segment", limit=100, cutoff=0)
         ).hits
         return {h.moments[0].segment_id for h in hits if h.video_id == accepted.video_id}
 
