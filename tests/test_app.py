@@ -178,8 +178,8 @@ def test_a_deadline_that_is_none_is_refused(http: httpx.Client, deadline: str) -
 def test_a_deadline_too_short_for_any_leg_is_named(http: httpx.Client, path: str) -> None:
     reply = http.get(path, params={"q": "dough"}, headers={"X-Deadline-Ms": "1"})
     told = reply.json()
-    if reply.status_code == 200:  # a quick machine
-        assert told["stage_ms"]["total"] < 100
+    if reply.status_code == 200:  # a quick machine: one leg made it
+        assert told["degraded"]
     else:
         assert reply.status_code == 504
         assert told["error"] == "deadline_exceeded"
