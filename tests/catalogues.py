@@ -45,7 +45,8 @@ def postgresql(folder: Path, port: int) -> Iterator[str]:
     try:
         yield f"postgresql+psycopg://pixserve@127.0.0.1:{port}/postgres"
     finally:
-        ours([programs_dir / "pg_ctl", "stop", "-D", data, "-m", "immediate"])
+        # Fails where the server has gone by itself, which is what is wanted.
+        ours([programs_dir / "pg_ctl", "stop", "-D", data, "-m", "immediate"], check=False)
 
 
 @contextmanager
