@@ -46,7 +46,8 @@ def postgresql(folder: Path, port: int) -> Iterator[str]:
         yield f"postgresql+psycopg://pixserve@127.0.0.1:{port}/postgres"
     finally:
         # Fails where the server has gone by itself, which is what is wanted.
-        ours([programs_dir / "pg_ctl", "stop", "-D", data, "-m", "immediate"], check=False)
+        stop = [programs_dir / "pg_ctl", "stop", "-D", data, "-m", "immediate"]
+        subprocess.run(stop, check=False, capture_output=True, user=user, cwd=folder)
 
 
 @contextmanager
