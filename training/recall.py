@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -10,6 +9,7 @@ from torch.nn import functional
 from export.modules import ClipText, ClipVision, Sound
 from training.bank import Bank, SentenceEncoder, make_bank
 from training.batches import token_ids, token_mask
+from training.bootstrap import ndcg_at, recall_at, reciprocal_ranks
 from training.captions import KINDS, Kind
 from training.corpus import Described, evaluation_set
 from training.fusing import mean_frames
@@ -76,13 +76,13 @@ def ranks(queries: Tensor, things: Tensor, found: Sequence[int]) -> list[int]:
 
 def metrics(places: Sequence[int]) -> dict[str, float]:
     """Return recall@1, @5, @10, MRR and nDCG@10 of places from 1; one thing is right each time."""
-    place = np.array(places)
-    return {
-        **{f"recall@{k}": round(float((place <= k).mean()), 4) for k in (1, 5, 10)},
-        "mrr": round(float((1 / place).mean()), 4),
-        "ndcg@10": round(float(np.where(place <= 10, 1 / np.log2(place + 1), 0).mean()), 4),
-        "queries": len(places),
+    figures = {
+        **{f"recall@{k}": recall_at(places, k) for k in (1, 5, 10)},
+        "mrr": reciprocal_ranks(places),
+        "ndcg@10": ndcg_at(places),
     }
+    means = {name: round(float(values.mean()), 4) for name, values in figures.items()}
+    return means | {"queries": len(places)}
 
 
 def _compared(kind: Kind) -> tuple[str, ...]:

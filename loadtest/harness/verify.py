@@ -78,17 +78,18 @@ def known_distribution(seconds: float) -> Check:
 def planted_stall(seconds: float) -> Check:
     """Compare reported percentiles with the truth around a stall, beside a naive client's."""
     plan, scenario = _plan(CHECKED_RATE_PER_S, seconds)
-    with running_server(_stalling(len(plan.times_s))) as server:
+    with running_server(stalling(len(plan.times_s))) as server:
         records, truth_s = _measure(plan, scenario, server)
     asked = max(2, round((seconds - STALL_S) / MEDIAN_S))  # it waits for each answer
-    with running_server(_stalling(asked)) as server:
+    with running_server(stalling(asked)) as server:
         naive = _naive_client(server.url, asked)
     title = f"Planted stall of {STALL_S:g} s: in ms"
     beside = (("a naive closed-loop client", percentiles_ms(histogram_of(naive))),)
     return _judge(title, records, truth_s, beside)
 
 
-def _stalling(requests: int) -> ServerPlan:
+def stalling(requests: int) -> ServerPlan:
+    """Return a server that answers after MEDIAN_S, and stands still in the middle for STALL_S."""
     return ServerPlan(np.full(requests, MEDIAN_S), requests // 2, STALL_S)
 
 

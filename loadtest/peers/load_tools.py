@@ -2,11 +2,14 @@
 
     python -m loadtest.peers.load_tools wrk
     python -m loadtest.peers.load_tools perf-analyzer --triton HOST:PORT --program PATH
+    python -m loadtest.peers.load_tools locust --program PATH
 
-Both are closed loops, so the harness runs one too, with as many clients. Rounds alternate, so that
-whatever else the machine does falls on both.
+The first two are closed loops, so the harness runs one too, with as many clients. Rounds alternate,
+so that whatever else the machine does falls on both. locust, whose distribution over machines was
+weighed against Ray, is asked for a rate while the server stands still for two seconds.
 """
 
+import csv
 import re
 import shutil
 import subprocess
@@ -24,12 +27,29 @@ from gateway.errors import ConfigurationError
 from loadtest.harness.place import Place
 from loadtest.harness.run import run_scenario
 from loadtest.harness.scenario import Closed, EmbedQuery, HttpGet, Queries, Scenario, Slo, Target
+from loadtest.harness.verify import CHECKED_RATE_PER_S, planted_stall, stalling
 from loadtest.harness.verify_server import ServerPlan, running_server
 
 ROUNDS = 3
 SERVICE_S = 0.010  # that the small server takes for each request
 TEXT = "how bread is baked at home"
 PERF_ANALYZER_STABLE_PERCENT = 30  # a shared machine is not steady
+
+LOCUSTFILE = """
+from itertools import count
+
+from locust import FastHttpUser, constant_throughput, task
+
+numbers = count()
+
+
+class Searcher(FastHttpUser):
+    wait_time = constant_throughput(1)
+
+    @task
+    def ask(self):
+        self.client.get(f"/{next(numbers)}", name="/")
+"""
 
 Figures = dict[str, float]
 
@@ -83,6 +103,37 @@ def perf_analyzer(
         _compare("perf_analyzer", theirs, ours, ("per_s", "ms_p50", "ms_p95", "ms_p99"))
 
 
+@app.command()
+def locust(
+    program: Annotated[Path, typer.Option(help="locust, of an environment of its own.")],
+    seconds: Annotated[int, typer.Option(min=5)] = 20,
+) -> None:
+    """What locust tells of a planted stall, beside the harness and the truth."""
+    planned = round(CHECKED_RATE_PER_S * seconds)
+    with running_server(stalling(planned)) as server, tempfile.TemporaryDirectory() as folder:
+        theirs = _run_locust(program, server.url, seconds, Path(folder))
+    check = planted_stall(seconds)
+    for name, row in (*check.rows[:2], ("locust", theirs)):
+        shown = "  ".join(f"{figure} {row[figure]:8.1f}" for figure in ("p50", "p90", "p95", "p99"))
+        typer.echo(f"{name:9} {shown} ms")
+    typer.echo(f"locust sent {theirs['sent']:.0f} of {planned} requests that were planned")
+
+
+def read_locust(report: str) -> Figures:
+    """Return what locust wrote as CSV of all requests together: milliseconds, and `sent`.
+
+    Raises:
+        ConfigurationError: a column is missing.
+    """
+    rows = list(csv.DictReader(report.splitlines()))
+    try:
+        row = rows[-1]  # the last one is of all requests
+        found = {name: float(row[f"{name[1:]}%"]) for name in ("p50", "p90", "p95", "p99")}
+        return found | {"sent": float(row["Request Count"])}
+    except (IndexError, KeyError, ValueError) as error:
+        raise ConfigurationError(f"locust wrote no figures: {report[-200:]!r}") from error
+
+
 def read_wrk(output: str) -> float:
     """Return the requests a second that wrk printed.
 
@@ -129,6 +180,21 @@ def _run_perf_analyzer(
     if not report.is_file():
         raise ConfigurationError(f"perf_analyzer failed: {(done.stderr or done.stdout)[-300:]}")
     return read_perf_analyzer(report.read_text())
+
+
+def _run_locust(program: Path, url: str, seconds: int, folder: Path) -> Figures:
+    users = round(CHECKED_RATE_PER_S)  # each of them once a second
+    (folder / "locustfile.py").write_text(LOCUSTFILE)
+    command = [
+        *(str(program), "-f", str(folder / "locustfile.py"), "--headless", "--only-summary"),
+        *("-u", str(users), "-r", str(users), "-t", f"{seconds}s", "-H", url),
+        *("--csv", str(folder / "locust")),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=folder)
+    report = folder / "locust_stats.csv"
+    if not report.is_file():
+        raise ConfigurationError(f"locust failed: {(done.stderr or done.stdout)[-300:]}")
+    return read_locust(report.read_text())
 
 
 def _closed(
