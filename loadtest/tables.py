@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
@@ -51,14 +52,17 @@ def write_report(path: Path | None, report: object) -> None:
 
 
 def models_table(reports: "Sequence[ModelReport]") -> Table:
-    """Return the table of all encoders."""
-    table = Table(title="encoders: one row, ms at p50; many, rows a second", title_justify="left")
-    table.add_column("model")
+    """Return the table of all encoders, 80 characters wide at most."""
+    title = "encoders: one row, ms at p50; many, rows a second"
+    if any(report.random_weights for report in reports):
+        title += "; random weights"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, pad_edge=False, padding=0)
+    table.add_column("model", no_wrap=True)
     for column in ("bare", "Triton", "over", "floor", "cores", "full", "ratio", "ensemble", "MiB"):
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", no_wrap=True, min_width=5)
     for report in reports:
         table.add_row(
-            f"{report.model} {report.precision}{' random' if report.random_weights else ''}",
+            f"{report.model} {report.precision}",
             f"{report.bare.ms_p50:.2f}",
             f"{report.served.ms_p50:.2f}",
             f"{report.overhead_ms:+.2f}",
