@@ -15,8 +15,8 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -73,12 +73,8 @@ class Report:
 
 def run(folder: Path, count: int, seed: int, done: Callable[[Result], None]) -> Report:
     """Try so many files; `done` is told of each."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        secret = folder / "secret.mp4"
-        secret.write_bytes(b"nobody opens this")
-        os.utime(secret, (0, time.time()))  # an access older than the change is always noted
-        lures = Lures(secret, f"http://127.0.0.1:{server.getsockname()[1]}/lure.mp4")
-        results = []
+    results = []
+    with lured(folder) as (lures, visits):
         try:
             for hostile in hostile_files(folder / "files", count, seed, lures):
                 results.append(_tried(hostile))
@@ -86,8 +82,26 @@ def run(folder: Path, count: int, seed: int, done: Callable[[Result], None]) -> 
                 hostile.path.unlink()
         finally:
             SANDBOX.close()
-        connected = bool(select.select([server], [], [], 0)[0])
-    return Report(tuple(results), int(connected) + int(secret.stat().st_atime > 0))
+        return Report(tuple(results), visits())
+
+
+@contextmanager
+def lured(folder: Path) -> Iterator[tuple[Lures, Callable[[], int]]]:
+    """Give what hostile files point at, and what counts who came there.
+
+    Args:
+        folder: where the file is that they name.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        secret = folder / "secret.mp4"
+        secret.write_bytes(b"nobody opens this")
+        os.utime(secret, (0, time.time()))  # an access older than the change is always noted
+
+        def visits() -> int:
+            connected = bool(select.select([server], [], [], 0)[0])
+            return int(connected) + int(secret.stat().st_atime > 0)
+
+        yield Lures(secret, f"http://127.0.0.1:{server.getsockname()[1]}/lure.mp4"), visits
 
 
 def _tried(hostile: Hostile) -> Result:
