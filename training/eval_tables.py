@@ -106,16 +106,18 @@ def measures_table(measures: Mapping[str, Measures], title: str) -> Table:
 def contest_table(contest: "Contest") -> Table:
     """Return a row a strategy, with how far cross-attention is above it."""
     table = _table(
-        f"{contest.pairs} held-out pairs; in %, 95 % intervals",
-        "strategy", "weights", *COLUMNS, f"{contest.favourite} over it",
+        f"{contest.pairs} held-out pairs; in %, 95 % intervals; last: {contest.favourite} over it",
+        "strategy", "weights", "recall@1", "recall@10", "nDCG@10", "over it",
     )  # fmt: skip
     for entry in contest.entries:
-        over = entry.favourite_over
+        found, over = entry.measures, entry.favourite_over
         table.add_row(
             entry.strategy,
-            f"{entry.weights:,}",
-            *_cells(entry.measures),
-            "" if over is None else interval_text(over.difference, sign=True),
+            f"{entry.weights / 1_000:,.0f} k",
+            _short(found.recall_1),
+            f"{100 * found.recall_10.mean:.3g}",
+            _short(found.ndcg_10),
+            "" if over is None else _short(over.difference),
         )
     return table
 
