@@ -25,7 +25,8 @@ VOLUME /data
 
 FROM base AS gateway
 ENV PIXSERVE_HOST=0.0.0.0
-EXPOSE 8080
+# 8081 is the search over gRPC: served with -e PIXSERVE_RPC_PORT=8081 only (docs/rpc.md).
+EXPOSE 8080 8081
 HEALTHCHECK --interval=10s --timeout=3s --start-period=20s \
     CMD ["python", "-c", "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/health/live')"]
 CMD ["python", "-m", "gateway.serve"]

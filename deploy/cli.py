@@ -29,6 +29,15 @@ def up(
     port: Annotated[
         int, typer.Option(envvar="PIXSERVE_PORT", min=1, max=65535, help="Of the gateway.")
     ] = 8080,
+    rpc_port: Annotated[
+        int,
+        typer.Option(
+            envvar="PIXSERVE_RPC_PORT",
+            min=0,
+            max=65535,
+            help="Of the search over gRPC, in the gateway too; 0: it is not served.",
+        ),
+    ] = 0,
     triton: Annotated[
         str,
         typer.Option(envvar="PIXSERVE_TRITON", help="HOST:PORT (gRPC) of a Triton that runs."),
@@ -85,6 +94,7 @@ def up(
         target=parse_target(target),
         data_dir=str(data_dir.expanduser().resolve()),
         port=port,
+        rpc_port=rpc_port,
         **external,
     )
     plan = Plan(settings, frozenset(external), timeout)

@@ -73,7 +73,7 @@ def check(plan: Plan) -> None:
     with hold(run_dir(plan.settings)):
         require_free(plan.settings.host, plan.settings.port)
         if plan.settings.rpc_port:
-            require_free(plan.settings.host, plan.settings.rpc_port)
+            require_free(plan.settings.host, plan.settings.rpc_port, "--rpc-port")
     if "triton" not in plan.external:
         find_wheel()
         find_libpython()

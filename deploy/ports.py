@@ -14,14 +14,14 @@ TRIES = 200
 EPHEMERAL_LOW = 32_768  # Linux's default
 
 
-def require_free(host: str, port: int) -> None:
+def require_free(host: str, port: int, option: str = "--port") -> None:
     """Raise `ConfigurationError`, naming who has the port, where it cannot be listened on."""
     try:
         _listen(host, port)
     except OSError as error:
         raise ConfigurationError(
             f"port {port} on {host} cannot be used: {_owner(port) or error.strerror}; "
-            "stop that or choose another port with --port"
+            f"stop that or choose another port with {option}"
         ) from error
 
 

@@ -222,7 +222,7 @@ class Client:
     # ---- search and health ----------------------------------------------------------------------
 
     def search(self, request: SearchRequest) -> SearchReply:
-        """Search with words, an image, a sound, a segment, or several of them."""
+        """Search with words, an image, a sound, a clip, a segment, or several of them."""
         return self._send(SearchReply, "POST", "/v1/search", **search_options(request))
 
     def ready(self) -> Health:

@@ -52,7 +52,7 @@ class AsyncClient:
         await self._http.aclose()
 
     async def search(self, request: SearchRequest) -> SearchReply:
-        """Search with words, an image, a sound, a segment, or several of them."""
+        """Search with words, an image, a sound, a clip, a segment, or several of them."""
         return await self._send(SearchReply, "POST", "/v1/search", **search_options(request))
 
     async def video(self, video_id: str) -> Video:

@@ -74,10 +74,10 @@ def current_bundle(settings: Settings, catalogue: Catalogue) -> Bundle:
             f"no bundle of the profile {settings.profile} in {settings.models_dir}: "
             f"run pixserve export --profile {settings.profile}"
         )
-    named = catalogue.current_bundle()
+    named = catalogue.versions.current()
     if named is None:
         newest = list(bundles.values())[-1]
-        catalogue.set_current_bundle(newest.id)
+        catalogue.versions.switch(newest.id)
         return newest
     if named not in bundles:
         raise ConfigurationError(

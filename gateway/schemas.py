@@ -86,11 +86,12 @@ class InputWeights(Strict, frozen=True, kw_only=True):
     text: Weight = 1.0
     image: Weight = 1.0
     audio: Weight = 1.0
+    clip: Weight = 1.0
     like: Weight = 1.0
 
 
 class SearchRequest(Strict, frozen=True, kw_only=True):
-    """`POST /v1/search`: words, an image, a sound, a segment, or several of them."""
+    """`POST /v1/search`: words, an image, a sound, a clip, a segment, or several of them."""
 
     query: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = None  # -word excludes
     not_: Annotated[str, Meta(max_length=MAX_TEXT_BYTES)] | None = msgspec.field(
@@ -101,6 +102,7 @@ class SearchRequest(Strict, frozen=True, kw_only=True):
     input_weights: InputWeights = InputWeights()
     image: bytes | None = None  # base64 in JSON: JPEG, PNG or WebP
     audio: bytes | None = None  # base64 in JSON: any audio file, 30 s at most
+    clip: bytes | None = None  # base64 in JSON: MP4, WebM or Matroska, 30 s at most
     mode: AskedMode = "balanced"  # auto: as the words of the query say
     weights: LegWeights | None = None  # in place of the mode
     category: Word | None = None  # shifts the weights; does not filter
@@ -118,14 +120,19 @@ class SearchRequest(Strict, frozen=True, kw_only=True):
     deadline_ms: DeadlineMs | None = None  # also the header X-Deadline-Ms; the shorter one holds
 
 
+MEDIA = ("image", "audio", "clip")  # fields of a search that are files
+
+
 class LegScore(Reply, frozen=True, kw_only=True):
     """One leg's part in a hit's score."""
 
     leg: LegName
     raw: float  # the engine's own score: a cosine, or BM25
     relevance: float  # calibrated to 0…1
+    evidence: float  # what the cut-off looks at: the relevance, or more, of several inputs
+    strength: float  # 0…1: the relevance on a longer scale, on which sure answers differ still
     weight: float  # the leg's share; the shares of the legs asked for sum to one
-    part: float  # what it adds to the fusion: weight × relevance, or what the fusion rule says
+    part: float  # what it adds to the fusion: weight × strength, or what the fusion rule says
     rank: int  # 1 is the leg's best
 
 
@@ -239,6 +246,7 @@ class Modality(Reply, frozen=True, kw_only=True):
 
     percent: int
     state: Literal["pending", "running", "ready", "absent", "failed"]
+    reason: str | None = None  # why there is none, where it is not the file that has none
 
 
 class Video(Reply, frozen=True, kw_only=True):

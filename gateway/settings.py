@@ -40,6 +40,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
 
     search_deadline_ms: Count = 100  # queries of words
     media_deadline_ms: Count = 2_000  # queries with an image or a sound
+    clip_deadline_ms: Count = 5_000  # queries with a clip
     candidates_per_leg: Count = 100  # k of each leg
     search_ef: Count = 200  # HNSW ef, where the engine has HNSW
 
@@ -53,6 +54,15 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     max_frames: Count = 4_096  # sampled frames of one video
     max_chunk_frames: Count = 16  # of one call to Triton; at most contracts.MAX_CHUNK_FRAMES
     segment_s: Duration = 5.0  # length that segments are cut to
+
+    # Speech recognition (docs/ingest.md); the model: a folder, or a name of the hub; "": none.
+    whisper: str = ""
+    whisper_revision: str = ""  # of the hub: a commit
+    whisper_device: Literal["cpu", "cuda"] = "cpu"
+    whisper_compute: Literal["int8", "int8_float32", "float32", "int8_float16", "float16"] = "int8"
+    whisper_language: str = ""  # of all speech, such as en; "": told by ear, once a video
+    whisper_threads: Count = 1  # for one video; the worker has up to two at once
+    whisper_pix_per_minute: Rate = 0.0  # PIX a minute of sound must have to be transcribed
 
     max_upload_bytes: Count = 4 * 1024**3
     max_query_image_bytes: Count = 16 * 1024**2

@@ -2,8 +2,9 @@
 
 Nothing of the current version is touched: the new one has collections of its own, and tokens of
 its own beside each video. Segments stay those of the catalogue, so both versions find the same
-moments. What was built is not built again, so a build that was killed is resumed, and one that is
-repeated only catches up with what was uploaded or deepened meanwhile.
+moments: where a video must be decoded again, it is at the times that its kept tokens tell of. What
+was built is not built again, so a build that was killed is resumed, and one that is repeated only
+catches up with what was uploaded or deepened meanwhile.
 """
 
 import asyncio
@@ -22,8 +23,13 @@ from gateway.catalogue.catalogue import SegmentFacts
 from gateway.doors import Doors
 from gateway.errors import ConfigurationError, Conflict, NotFound, PixserveError, Unavailable
 from gateway.index.rows import VideoFields
+from ingest.chunks import cut_chunks
 from ingest.from_tokens import check_segments, rows_from_tokens
-from ingest.pipeline import analyse
+from ingest.gathering import Part, joined, part_of
+from ingest.kept_places import ANY_WEIGHTS, kept_segments, reweighed
+from ingest.media import no_packets
+from ingest.pipeline import CHUNK_TIMEOUT_S, analyse
+from ingest.probe import probe, read_packets
 from ingest.reindex import checked_tokens, fused_of
 from ingest.tasks import WRITE_S, analysis_request, erase_rows, write_index
 from ingest.tokens import TOKENS_FILE, Tokens, kept_tokens_path, read_tokens
@@ -50,7 +56,7 @@ async def build(doors: Doors, sources: Sequence[Bundle], lanes: int, done: Done)
     Args:
         doors: to the version that is built; searches use another one.
         sources: the other bundles that are here; where one of them made a video's tokens with the
-            same encoders, nothing is decoded.
+            same encoders, nothing is decoded, and with others only the frames of those tokens.
         lanes: videos at once.
         done: told of each video.
 
@@ -63,7 +69,7 @@ async def build(doors: Doors, sources: Sequence[Bundle], lanes: int, done: Done)
         )
     doors.catalogue.versions.keep(doors.bundle.id)
     same = [b for b in sources if same_encoders(b, doors.bundle, doors.settings.models_dir)]
-    building = _Build(doors, same, done)
+    building = _Build(doors, sources, same, done)
     for _ in range(ROUNDS):
         videos = await unbuilt(doors)
         if not set(videos) - building.failed.keys():
@@ -99,9 +105,12 @@ def _remove_tokens(videos_dir: Path, bundle_id: str) -> None:
 
 
 class _Build:
-    def __init__(self, doors: Doors, same: Sequence[Bundle], done: Done) -> None:
+    def __init__(
+        self, doors: Doors, sources: Sequence[Bundle], same: Sequence[Bundle], done: Done
+    ) -> None:
         self._doors = doors
-        self._same = same  # bundles whose tokens will do
+        self._sources = sources  # bundles whose tokens tell what was looked at
+        self._same = same  # those of them whose tokens will do as they are
         self._done = done
         self.built = 0
         self.failed: dict[str, str] = {}
@@ -151,25 +160,32 @@ class _Build:
         doors = self._doors
         with suppress(ConfigurationError):
             return await doors.disk.call(checked_tokens, doors, folder, segments)
-        tokens = await doors.disk.call(_taken_over, self._same, doors.bundle, folder, segments)
-        if tokens is None:
-            tokens = await self._analysed(record, folder)
-            try:
-                check_segments(tokens, segments)
-            except ConfigurationError as error:
-                raise Conflict(
-                    "an analysis with the settings of now finds other segments than the catalogue "
-                    "has: after the switch, pixserve reindex --analyse this video"
-                ) from error
+        tokens = await doors.disk.call(_kept, self._same, folder, segments)
+        if tokens is not None:
+            tokens = replace(tokens, model_version=doors.bundle.id)
+        else:
+            tokens = await self._embedded(record, segments, folder)
         await doors.disk.call(_keep, tokens, folder)
         return tokens
 
-    async def _analysed(self, record: VideoRecord, folder: Path) -> Tokens:
-        doors = self._doors
+    async def _embedded(
+        self, record: VideoRecord, segments: list[SegmentFacts], folder: Path
+    ) -> Tokens:
+        """Decode and embed a video: where its kept tokens say, without any by a new analysis."""
+        doors, path = self._doors, folder / record.source_name
         seen = msgspec.structs.replace(record, pix=record.analysed_pix or 0)
         request = await doors.disk.call(analysis_request, doors, seen, folder)
-        path = folder / record.source_name
+        kept = await doors.disk.call(_kept, self._sources, folder, segments)
+        if kept is not None:
+            return await _embedded_again(doors, path, record.id, segments, kept)
         analysis = await analyse(path, request, doors.settings, doors.triton, lambda *_: None)
+        try:
+            check_segments(analysis.tokens, segments)
+        except ConfigurationError as error:
+            raise Conflict(
+                "its tokens are lost, and an analysis of now finds other segments "
+                "than the catalogue has: after the switch, pixserve reindex --analyse this video"
+            ) from error
         return analysis.tokens
 
     async def _settle(self, written: VideoRecord) -> None:
@@ -195,16 +211,31 @@ class _Build:
             written = record
 
 
-def _taken_over(
-    same: Sequence[Bundle], bundle: Bundle, folder: Path, segments: Sequence[SegmentFacts]
+async def _embedded_again(
+    doors: Doors, path: Path, video_id: str, segments: Sequence[SegmentFacts], kept: Tokens
+) -> Tokens:
+    """Embed a video with the doors' bundle at the places that its kept tokens tell of."""
+    info = await asyncio.to_thread(probe, path)
+    packets = await asyncio.to_thread(read_packets, path, info) if info.video else no_packets()
+    places, texts = kept_segments(kept, segments, packets), [one.text for one in segments]
+    chunks = cut_chunks(path, info, packets, places, texts, ANY_WEIGHTS, doors.settings)
+    parts: list[Part] = []
+    while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
+        found = await doors.triton.embed_video(chunk.input, timeout_s=CHUNK_TIMEOUT_S)
+        parts.append(part_of(video_id, doors.bundle.id, chunk, found))
+    return reweighed(joined(doors.bundle.id, parts), kept)
+
+
+def _kept(
+    sources: Sequence[Bundle], folder: Path, segments: Sequence[SegmentFacts]
 ) -> Tokens | None:
-    """Return the tokens of the last analysis as this bundle's, where its encoders are the same."""
-    for source in same:
+    """Return a video's tokens that one of some bundles made; None where none are there."""
+    for source in sources:
         for path in (folder / TOKENS_FILE, kept_tokens_path(folder, source.id)):
             with suppress(ConfigurationError):
                 tokens = read_tokens(path, source)
                 check_segments(tokens, segments)
-                return replace(tokens, model_version=bundle.id)
+                return tokens
     return None
 
 

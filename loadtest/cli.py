@@ -64,21 +64,30 @@ def embed(
 @bench.command()
 def search(
     data_dir: DataDir = Path("pixserve-data"),
-    clients: Annotated[list[int] | None, typer.Option(help="Repeatable.")] = None,
+    clients: Annotated[
+        list[int] | None,
+        typer.Option(help="At once. Repeatable; by default 1 and 8, with --rows 1."),
+    ] = None,
     queries: Annotated[int, typer.Option(min=100, help="A run.")] = 2_000,
     rows: Annotated[
         list[int] | None,
-        typer.Option(min=40, help="Synthetic segments, in place of a stack. Repeatable."),
+        typer.Option(min=40, help="Measure the search alone, on so many segments. Repeatable."),
     ] = None,
     milvus: Annotated[
-        str, typer.Option(help="With --rows: a running Milvus, not the embedded engine.")
+        str,
+        typer.Option(help="Measure the search alone, on this Milvus. --rows: 1,000 and 10,000."),
     ] = "",
     json: Json = None,
 ) -> None:
-    """Time searches in a closed loop: GET /v1/search of a stack, at 1 and at 8 clients.
+    """Time searches in a closed loop: of a whole stack, or with --rows of the search alone.
 
-    With --rows, or --milvus (at 1,000 and 10,000 rows): searches in this process over synthetic
-    segments of 768 numbers, with each leg's recall and the bare index beside; needs no stack.
+    Without --rows: GET /v1/search of the stack of --data-dir, over the videos that it holds: HTTP,
+    gateway, Triton and Milvus, as a client sees them.
+
+    With --rows (or --milvus): no stack is needed and --data-dir is not read. The gateway's search
+    runs in this process over as many synthetic segments of 768 numbers, in a Milvus that holds
+    nothing else; embeddings are ready at once, so Triton is not measured. Each leg's recall and the
+    bare index stand beside.
     """
     if rows or milvus:
         from loadtest.sizes import DEFAULT_ROWS, measure_sizes

@@ -79,12 +79,12 @@ def _true_hits(split: Split, rules: Rules) -> list[tuple[str, float]]:
     for one in split.answerable:
         right = [s for s in ranked(one, rules)[:DEPTH] if s.segment_id in one.right]
         if right and one.question:
-            hits.append((one.question.kind, right[0].parts.evidence))
+            hits.append((one.question.kind, right[0].evidence))
     return hits
 
 
 def _most_evidence(found: Sequence[Scored]) -> float:
-    return max((one.parts.evidence for one in found), default=0.0)
+    return max((one.evidence for one in found), default=0.0)
 
 
 def _share_below(cutoff: float, values: Sequence[float]) -> float:

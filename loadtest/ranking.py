@@ -31,7 +31,7 @@ class Rules:
 
 def ranked(one: Gathered, rules: Rules) -> tuple[Scored, ...]:
     """Return the segments that were found, best first, as a search with these rules has them."""
-    matches = calibrate(one.found.candidates, one.found.bands)
+    matches = calibrate(one.found.candidates, one.found.bands, one.found.judged)
     running: Collection[LegName] = one.found.candidates
     only = None if rules.leg is None else LegWeights(**{rules.leg: 1.0})
     if rules.leg is not None and rules.leg not in running:

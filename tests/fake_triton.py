@@ -8,6 +8,7 @@ import numpy as np
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
+from ensembles.chunk import ChunkEmbeddings, ChunkInput
 from gateway.errors import DeadlineExceeded, PixserveError
 from gateway.triton import QueryEmbeddings, Triton
 
@@ -25,6 +26,8 @@ MEANINGS = {
     )
     for word in words.split()
 }
+
+FILMED = b"bread 1"  # what every clip looks and sounds like: `picture("bread", 1)`
 
 
 class FakeTriton:
@@ -69,6 +72,16 @@ class FakeTriton:
     async def embed_audio(self, windows: FloatArray, *, timeout_s: float) -> FloatArray:
         await self._answer("embed_audio", timeout_s)
         return np.stack([looks(window.tobytes(), self._dims.audio) for window in windows])
+
+    async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
+        await self._answer("embed_video", timeout_s)
+        dims, segments = self._dims, len(chunk.transcripts)
+        return ChunkEmbeddings(
+            frames=np.stack([looks(FILMED, dims.vision)] * len(chunk.frame_indices)),
+            audio=np.stack([looks(FILMED, dims.audio)] * len(chunk.audio_starts_s)),
+            text=np.zeros((segments, dims.sentence), np.float32),
+            fused=np.stack([looks(FILMED, dims.fused)] * segments),
+        )
 
     async def close(self) -> None:
         pass

@@ -78,19 +78,22 @@ def embedder(doors: Doors) -> Embedder:
     return cast("Embedder", doors.triton)
 
 
-def add(doors: Doors, video_id: str, source: Path, **metadata: object) -> str:
+def add(
+    doors: Doors, video_id: str, source: Path, sidecar: bytes | None = SRT, **metadata: object
+) -> str:
     """Put a video where an upload puts it; return its job."""
     folder = doors.settings.videos_dir / video_id
     folder.mkdir(parents=True)
     shutil.copy(source, folder / f"source{source.suffix}")
-    (folder / "transcript.srt").write_bytes(SRT)
+    if sidecar is not None:
+        (folder / "transcript.srt").write_bytes(sidecar)
     info = probe(source)
     accepted = doors.catalogue.library.add(
         NewVideo(
             id=video_id,
             content_sha256="0" * 64,
             source_name=f"source{source.suffix}",
-            transcript_name="transcript.srt",
+            transcript_name=None if sidecar is None else "transcript.srt",
             metadata=VideoMetadata(**metadata),  # type: ignore[arg-type]
             duration_s=info.duration_s,
             width=info.video.width if info.video else None,

@@ -19,7 +19,11 @@ PIXSERVE = Path(sys.executable).with_name("pixserve")
 JOB_TIMEOUT_S = 120.0
 CONDITION_TIMEOUT_S = 60.0
 # No test may depend on how quick a busy machine is; those of the deadline set their own.
-PATIENT = {"PIXSERVE_SEARCH_DEADLINE_MS": "5000", "PIXSERVE_MEDIA_DEADLINE_MS": "10000"}
+PATIENT = {
+    "PIXSERVE_SEARCH_DEADLINE_MS": "5000",
+    "PIXSERVE_MEDIA_DEADLINE_MS": "10000",
+    "PIXSERVE_CLIP_DEADLINE_MS": "30000",
+}
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import pytest
 
 from gateway.api.app import ROUTES
 from gateway.api.service import endpoint_of
+from gateway.search.query import MAX_QUERY_CLIP_BYTES
 from tests.catalogues import new_video
 from tests.conftest import start_milvus
 from tests.gateways import (
@@ -99,6 +100,24 @@ def test_an_image_without_triton_is_unavailable_not_an_empty_result(http: httpx.
     reply = http.post("/v1/search", files={"image": ("a.png", b"\x89PNG" + bytes(100))})
     assert reply.status_code in (422, 503)
     assert reply.json()["error"] in ("media_refused", "unavailable")
+
+
+@pytest.mark.parametrize(
+    ("clip", "status", "kind", "reason"),
+    [
+        (b"this is no video", 422, "media_refused", "not_media"),
+        (bytes(MAX_QUERY_CLIP_BYTES + 1), 413, "too_large", None),
+        (b"", 400, "invalid_request", None),
+    ],
+    ids=["no media", "too large", "empty"],
+)
+def test_a_clip_that_is_none_is_refused_by_its_reason(
+    http: httpx.Client, clip: bytes, status: int, kind: str, reason: str | None
+) -> None:
+    files = {"clip": ("clip.mp4", clip), "request": (None, json.dumps({"deadline_ms": 60_000}))}
+    reply = http.post("/v1/search", files=files)
+    told = reply.json()
+    assert (reply.status_code, told["error"], told["reason"]) == (status, kind, reason)
 
 
 def test_stage_times_are_in_header_and_body(http: httpx.Client) -> None:
@@ -372,7 +391,7 @@ def test_the_description_tells_the_parameters_of_a_search(http: httpx.Client) ->
     operation = http.get("/openapi.json").json()["paths"]["/v1/search"]["get"]
     names = {parameter["name"] for parameter in operation["parameters"]}
     assert {"q", "limit", "mode", "filters.min_pix", "weights.speech"} <= names
-    assert not names & {"query", "image", "audio", "filters"}
+    assert not names & {"query", "image", "audio", "clip", "filters"}
 
 
 def test_the_page_of_the_api_works_without_a_network(http: httpx.Client) -> None:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -17,7 +19,7 @@ from ingest.budget import (
     pays_full_tier,
 )
 from ingest.media import PacketIndex
-from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
+from ingest.plan import SETTLED_S, Plan, modality_weights, plan_picture, plan_sound
 from ingest.scenes import Scene, scenes_of
 
 FPS = 10
@@ -98,6 +100,20 @@ def test_segments_fill_the_video_inside_scenes_with_a_frame_each(video, pix: int
         assert segment.frames or not any(
             segment.start_s <= tick / FPS < segment.end_s for tick in ticks
         )
+
+
+def test_a_scene_without_keyframe_gets_the_frame_that_takes_the_fewest_packets() -> None:
+    packets = packets_of(20, 10 * FPS)
+    scenes = scenes_of([1.5, 10.0], 20.0, lambda _a, _b: 0.0)
+    plan = planned((scenes, packets, 20.0), 0)
+    (second,) = [segment for segment in plan.segments if segment.scene_index == 1]
+    (frame,) = second.frames
+    assert 1.5 + SETTLED_S <= frame / FPS < 1.5 + SETTLED_S + 1 / FPS
+    order = packets.ticks.copy()
+    order[16:20] = [19, 17, 16, 18]  # as stored: the last one shown comes first
+    packets = replace(packets, ticks=order, times_s=order / FPS)
+    plan = planned((scenes, packets, 20.0), 0)
+    assert [s.frames for s in plan.segments if s.scene_index == 1] == [(19,)]
 
 
 @given(videos(), st.integers(0, 3000), st.integers(0, 3000))

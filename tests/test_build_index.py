@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import cast
 
 import msgspec
+import numpy as np
 import pytest
 
 from ensembles.bundle import Bundle, bundle_folder
@@ -18,7 +19,7 @@ from ingest.build_index import Built, build, drop, unbuilt
 from ingest.catch_up import catch_up
 from ingest.jobs import run
 from ingest.sandbox import SANDBOX
-from ingest.tokens import TOKENS_FILE, kept_tokens_path, read_tokens
+from ingest.tokens import ARRAYS, TOKENS_FILE, kept_tokens_path, read_tokens
 from tests.gateways import BUNDLE
 from tests.ingests import Embedder, add, claim, counts, embedder, opened_doors
 from tests.media import make_video
@@ -126,9 +127,36 @@ async def test_a_video_whose_file_is_gone_is_told_and_the_others_are_built(
     assert "upload it again" in result.failed["first"]
 
 
-async def test_a_video_with_other_segments_now_is_told(doors: Doors, target: Doors) -> None:
-    settings = msgspec.structs.replace(doors.settings, segment_s=60.0, max_frames=1)
-    result = await built(replace(target, settings=settings))
+def other_settings(target: Doors) -> Doors:
+    """A version whose own analysis would cut the video into other segments."""
+    settings = msgspec.structs.replace(target.settings, segment_s=60.0, max_frames=1)
+    return replace(target, settings=settings)
+
+
+async def test_a_video_that_would_be_cut_otherwise_now_is_embedded_where_it_was(
+    doors: Doors, target: Doors
+) -> None:
+    assert await built(other_settings(target), BUNDLE) == Built(1, {})
+    folder = doors.settings.videos_dir / "first"
+    before = read_tokens(folder / TOKENS_FILE, BUNDLE)
+    after = read_tokens(kept_tokens_path(folder, NEXT.id), NEXT)
+    assert len(before.segment_starts_s) > 1
+    for name in set(ARRAYS) - {"frames", "audio", "text"}:
+        np.testing.assert_allclose(getattr(after, name), getattr(before, name), atol=1e-6)
+    assert await rows(target) == await rows(doors)
+    leg = "visual"
+    found = [
+        await one.milvus.inventory.segment_ids(one.bundle, leg, "first", timeout_s=T)
+        for one in (doors, target)
+    ]
+    assert found[0] == found[1] != set()
+
+
+async def test_without_tokens_a_video_with_other_segments_now_is_told(
+    doors: Doors, target: Doors
+) -> None:
+    (doors.settings.videos_dir / "first" / TOKENS_FILE).unlink()
+    result = await built(other_settings(target), BUNDLE)
     assert (result.built, list(result.failed)) == (0, ["first"])
     assert "finds other segments" in result.failed["first"]
     assert await rows(target) == [0, 0, 0, 0, 0]

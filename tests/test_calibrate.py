@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from ensembles.bundle import Band
 from gateway.errors import ConfigurationError
 from gateway.index.rows import Candidate
-from gateway.search.calibrate import calibrate, relevance
+from gateway.search.calibrate import Judged, calibrate, relevance
 
 floats = st.floats(-100, 100)
 
@@ -33,3 +33,15 @@ def test_matches_are_ranked_best_first_and_irrelevant_ones_left_out() -> None:
     matches = calibrate({"speech": found}, {"speech": Band(low=0.1, high=1.1)})["speech"]
     assert [(m.segment_id, m.rank) for m in matches] == [("v-1", 1), ("v-2", 2)]
     assert [m.relevance for m in matches] == pytest.approx([0.8, 0.8])
+    assert [m.evidence for m in matches] == [m.relevance for m in matches]
+
+
+def test_what_several_inputs_say_takes_the_place_of_the_raw_score() -> None:
+    found = [Candidate("v-1", "v", 0.9), Candidate("v-2", "v", 0.1), Candidate("v-3", "v", 0.8)]
+    judged = {"v-1": Judged(0.0, 0.0, 0.0), "v-2": Judged(0.6, 0.6, 1.0)}
+    band = Band(low=0.5, high=1.5)
+    matches = calibrate({"visual": found}, {"visual": band}, {"visual": judged})["visual"]
+    told = [(m.segment_id, m.relevance, m.evidence, m.rank) for m in matches]
+    assert told[0] == ("v-2", 0.6, 1.0, 1)
+    assert told[1] == ("v-3", pytest.approx(0.3), pytest.approx(0.3), 2)
+    assert len(told) == 2

@@ -80,15 +80,6 @@ def test_videos_are_found_by_their_pix_most_first(catalogue: Catalogue) -> None:
     assert catalogue.videos_within(Bounds(min_pix=10)) == ("b", "c", "a")
 
 
-def test_the_current_bundle_is_none_before_the_first_and_then_the_last_set(
-    catalogue: Catalogue,
-) -> None:
-    assert catalogue.current_bundle() is None
-    catalogue.set_current_bundle("mini-1")
-    catalogue.set_current_bundle("mini-2")
-    assert catalogue.current_bundle() == "mini-2"
-
-
 # ---- the library
 
 

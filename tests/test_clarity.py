@@ -12,7 +12,7 @@ weights = st.dictionaries(st.sampled_from(LEGS), st.floats(0.01, 1), min_size=1)
 
 def matches(*relevances: float, leg: LegName = "speech") -> tuple[Match, ...]:
     best_first = sorted(relevances, reverse=True)
-    return tuple(Match(f"v-{n}", "v", leg, r, r, n + 1) for n, r in enumerate(best_first))
+    return tuple(Match(f"v-{n}", "v", leg, r, r, r, r, n + 1) for n, r in enumerate(best_first))
 
 
 def test_a_leg_with_one_answer_is_clear_and_one_with_many_alike_is_not() -> None:
@@ -41,18 +41,29 @@ def test_weights_stay_positive_and_sum_to_one(
 
 
 @given(weights, st.floats(0, 1))
-def test_legs_that_are_as_clear_as_each_other_keep_their_proportions(
+def test_where_no_leg_stands_out_the_weights_keep_their_proportions(
     given_: dict[LegName, float], relevance: float
 ) -> None:
-    clear = by_clarity(given_, dict.fromkeys(given_, matches(relevance)))
+    clear = by_clarity(given_, dict.fromkeys(given_, matches(*[relevance] * DEPTH)))
     total = sum(given_.values())
     assert clear == pytest.approx({leg: weight / total for leg, weight in given_.items()})
 
 
+@given(st.sampled_from(LEGS), st.floats(0.1, 1), st.floats(0, 0.05))
+def test_a_leg_that_stands_out_more_never_loses_weight(
+    leg: LegName, clear: float, more: float
+) -> None:
+    even = dict.fromkeys(LEGS, 0.2)
+    found = {one: matches(0.5) for one in LEGS}
+    less = by_clarity(even, found | {leg: matches(clear)})
+    greater = by_clarity(even, found | {leg: matches(min(1.0, clear + more))})
+    assert greater[leg] >= less[leg] - 1e-12
+
+
 def test_a_rare_word_does_not_outweigh_what_sentences_mean() -> None:
     found = {"speech": matches(0.5, *[0.3] * 9), "keyword": matches(0.6)}
-    weights = {"speech": 0.7, "keyword": 0.3}
-    assert by_clarity(weights, found) == pytest.approx(weights)  # type: ignore[arg-type]
+    clear = by_clarity({"speech": 0.7, "keyword": 0.3}, found)  # type: ignore[arg-type]
+    assert clear["speech"] > 0.7
 
 
 def test_the_leg_that_knows_the_answer_takes_over() -> None:

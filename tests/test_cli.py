@@ -195,7 +195,7 @@ def test_videos_are_listed_invested_in_and_deleted(gateway: Gateway) -> None:
         (["search", "x", "--url", f"http://{NOWHERE}"], "start one with: pixserve up"),
         (["videos", "--url", f"http://{NOWHERE}"], "start one with: pixserve up"),
         (["videos", "--url", "foo"], "'foo' is no URL like http://"),
-        (["search"], "give words, --image FILE, --audio FILE or --like SEGMENT"),
+        (["search"], "give words, --image FILE, --audio FILE, --clip FILE or --like"),
         (["search", "--image", "/nothing.png"], "/nothing.png: No such file"),
         (["ingest", "/nothing.mp4"], "/nothing.mp4: there is no such file"),
     ],

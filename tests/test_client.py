@@ -178,6 +178,6 @@ async def test_without_a_gateway_the_asynchronous_client_says_so() -> None:
 def test_a_search_travels_as_json_and_as_a_form_with_files() -> None:
     words = SearchRequest(query="a", not_="b", like="v-000000000", own_video=False)
     assert msgspec.json.decode(search_options(words)["content"], type=SearchRequest) == words
-    told = search_options(msgspec.structs.replace(words, image=b"x"))["files"]
-    assert set(told) == {"request", "image"}
+    told = search_options(msgspec.structs.replace(words, image=b"x", clip=b"y"))["files"]
+    assert set(told) == {"request", "image", "clip"}
     assert msgspec.json.decode(told["request"][1], type=SearchRequest) == words

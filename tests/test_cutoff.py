@@ -7,12 +7,25 @@ from gateway.search.fuse import Fused
 from gateway.search.rerank import PixLaw, Scored, rerank
 
 
+def speech(r: float) -> LegScore:
+    return LegScore(
+        leg="speech",
+        raw=r,
+        relevance=r,
+        evidence=r,
+        strength=r,
+        weight=0.1,
+        part=0.1 * r,
+        rank=1,
+    )
+
+
 def ranked(*relevances: float, pix: int = 0) -> tuple[Scored, ...]:
     found = [
         Fused(
             f"v-{n}",
             "v",
-            (LegScore(leg="speech", raw=r, relevance=r, weight=0.1, part=0.1 * r, rank=1),),
+            (speech(r),),
             0.1 * r,
         )
         for n, r in enumerate(relevances)
@@ -22,8 +35,8 @@ def ranked(*relevances: float, pix: int = 0) -> tuple[Scored, ...]:
 
 def test_what_has_less_evidence_is_cut_and_can_be_seen() -> None:
     kept, dropped = cut(ranked(0.9, 0.1, 0.5), 0.5)
-    assert [one.parts.evidence for one in kept] == [0.9, 0.5]
-    assert [round(one.parts.evidence, 12) for one in dropped] == [0.1]
+    assert [one.evidence for one in kept] == [0.9, 0.5]
+    assert [round(one.evidence, 12) for one in dropped] == [0.1]
 
 
 def test_words_alone_are_cut_only_where_that_is_asked_for() -> None:

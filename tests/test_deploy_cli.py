@@ -64,9 +64,10 @@ def left_of(data_dir: Path) -> list[str]:
 
 @pytest.mark.live
 def test_up_status_down(exported: Path) -> None:
-    port = pick_free()
+    port, rpc_port = pick_free(), pick_free()
     regions = set(SHARED_MEMORY.iterdir())
-    up = pixserve("up", "--detach", "--port", str(port), data_dir=exported)
+    ports = ("--port", str(port), "--rpc-port", str(rpc_port))
+    up = pixserve("up", "--detach", *ports, data_dir=exported)
     try:
         assert up.returncode == 0, up.stderr
         assert f"http://127.0.0.1:{port}" in up.stdout
@@ -84,6 +85,8 @@ def test_up_status_down(exported: Path) -> None:
         for part in (state["parts"][0], state["parts"][3]):
             with urllib.request.urlopen(part["metrics"]) as reply:
                 assert reply.status == 200
+        with socket.create_connection(("127.0.0.1", rpc_port)):
+            pass
         worker = psutil.Process(state["parts"][2]["pid"])
         assert worker.nice() == 10
 
@@ -124,12 +127,14 @@ def test_an_external_part_that_does_not_answer_is_named(exported: Path) -> None:
     assert "leave --triton out" in line
 
 
-def test_a_taken_port_is_told_before_anything_is_done(tmp_path: Path) -> None:
+@pytest.mark.parametrize("option", ["--port", "--rpc-port"])
+def test_a_taken_port_is_told_before_anything_is_done(tmp_path: Path, option: str) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = str(server.getsockname()[1])
-        line = refusal("--port", port, data_dir=tmp_path)
+        others = () if option == "--port" else ("--port", str(pick_free()))
+        line = refusal(*others, option, port, data_dir=tmp_path)
     assert f"port {port} on 127.0.0.1 cannot be used" in line
-    assert "--port" in line
+    assert f"another port with {option}" in line
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 

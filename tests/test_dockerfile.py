@@ -85,6 +85,11 @@ def test_what_is_installed_is_what_was_tested(stage):
     assert (ROOT / "constraints.txt").is_file()
 
 
+def test_the_gateway_says_both_of_its_ports():
+    assert last("gateway", "EXPOSE").split() == ["8080", "8081"]
+    assert "PIXSERVE_RPC_PORT" not in last("gateway", "ENV")  # gRPC is served where it is asked for
+
+
 def test_the_extras_are_those_of_the_project():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     for stage in IMAGES:

@@ -38,7 +38,16 @@ QUESTION = Question("object a.mp4 5", "object", "a red ring", "a.mp4", 5.0, 10.0
 
 
 def hit(video_id: str, start_s: float, end_s: float, leg_rank: int = 1) -> Hit:
-    leg = LegScore(leg="visual", raw=0.5, relevance=0.5, weight=1.0, part=0.5, rank=leg_rank)
+    leg = LegScore(
+        leg="visual",
+        raw=0.5,
+        relevance=0.5,
+        evidence=0.5,
+        strength=0.5,
+        weight=1.0,
+        part=0.5,
+        rank=leg_rank,
+    )
     parts = ScoreParts(
         legs=(leg,), fusion=0.5, coherence=0, relevance=0.5, evidence=0.5, pix=0, pix_gain=0,
         pix_weight=0.2, pix_boost=0, pix_cap=10_000, rank=1, rank_without_pix=1,

@@ -17,7 +17,7 @@ from gateway.errors import ConfigurationError, Conflict, InvalidRequest, NotFoun
 from gateway.index.milvus import Milvus
 from gateway.schemas import LegName
 from gateway.settings import Settings
-from ingest.tokens import Tokens, read_tokens
+from ingest.tokens import Tokens, kept_tokens_path, read_tokens
 from tests.catalogues import empty_catalogue, findings, new_video
 from tests.examples import DIMS, halves, heard_examples
 from training.bootstrap import compare
@@ -257,7 +257,7 @@ def bundle(settings: Settings) -> Bundle:
 def catalogue(settings: Settings, bundle: Bundle):
     """A catalogue of videos with tokens, in which each segment sounds like a query."""
     with empty_catalogue(settings.database_url) as catalogue:
-        catalogue.set_current_bundle(bundle.id)
+        catalogue.versions.switch(bundle.id)
         queries = embed_queries(
             settings.models_dir / "mini" / "bundles" / "1", "clip", all_queries()
         ).reshape(VIDEOS, SEGMENTS, -1)
@@ -387,22 +387,27 @@ def test_a_promoted_bundle_has_every_video_from_its_tokens_and_the_way_back_is_t
     new = export_run(changed_run(bundle, tmp_path), tmp_path, settings.models_dir, silent)
     with pytest.raises(Conflict, match="6 jobs are not finished"):
         promote(new.id, settings, catalogue, silent)
-    assert catalogue.current_bundle() == bundle.id
+    assert catalogue.versions.current() == bundle.id
     while job := catalogue.jobs.claim("worker", lease_s=60):
         catalogue.jobs.finish(job)
 
     assert promote(new.id, settings, catalogue, silent) == Promoted(new.id, VIDEOS, "from tokens")
-    assert catalogue.current_bundle() == new.id
+    assert catalogue.versions.current() == new.id
     for leg in ("visual", "speech", "sound", "fused"):
         assert asyncio.run(count(milvus_uri, new, leg, "video-3")) == SEGMENTS
-    assert read_tokens(settings.videos_dir / "video-3" / "tokens.npz", new).frames.shape[0]
+    assert catalogue.versions.previous() == bundle.id
+    folder = settings.videos_dir / "video-3"
+    assert read_tokens(folder / "tokens.npz", new).frames.shape[0]
+    assert read_tokens(kept_tokens_path(folder, bundle.id), bundle).frames.shape[0]
     assert catalogue.library.video("video-3").model_version == new.id
     with pytest.raises(Conflict, match="promote another"):
         keep_current(new.id, settings.models_dir, catalogue)
 
     assert promote(new.id, settings, catalogue, silent).videos == 0
     assert promote(bundle.id, settings, catalogue, silent).videos == VIDEOS
+    assert catalogue.versions.previous() == new.id
     assert keep_current(new.id, settings.models_dir, catalogue) == bundle.id
+    assert catalogue.versions.previous() is None
 
 
 def test_rows_of_the_index_hold_what_the_tokens_hold(
@@ -431,7 +436,7 @@ def test_other_encoders_need_a_new_analysis_by_workers_that_use_them(
     assert done == Promoted(new.id, VIDEOS, "queued")
     waiting = catalogue.jobs.counts()
     assert waiting["ingest", "queued"] == VIDEOS
-    catalogue.set_current_bundle(bundle.id)
+    catalogue.versions.switch(bundle.id)
     keep_current(new.id, settings.models_dir, catalogue)
 
 

@@ -19,7 +19,7 @@ TEXT: Collection[LegName] = ("speech", "keyword")
 
 
 def match(leg: LegName, segment: str, relevance: float, rank: int = 1) -> Match:
-    return Match(segment, "v", leg, relevance, relevance, rank)
+    return Match(segment, "v", leg, relevance, relevance, relevance, relevance, rank)
 
 
 @st.composite
@@ -155,7 +155,16 @@ def test_min_max_stretches_each_leg_from_its_worst_to_its_best() -> None:
 
 
 def score(leg: LegName, relevance: float, weight: float = 0.5) -> LegScore:
-    return LegScore(leg=leg, raw=0, relevance=relevance, weight=weight, part=0, rank=1)
+    return LegScore(
+        leg=leg,
+        raw=0,
+        relevance=relevance,
+        evidence=relevance,
+        strength=relevance,
+        weight=weight,
+        part=0,
+        rank=1,
+    )
 
 
 relevances = st.lists(st.tuples(st.sampled_from(LEGS), st.floats(0, 1)), max_size=5)

@@ -11,7 +11,7 @@ RANKED: tuple[Scored, ...] = rerank(
 
 
 def test_a_video_has_one_entry_with_its_moments_best_first() -> None:
-    entries = group(reversed(RANKED), "video")
+    entries = group(RANKED, "video")
     assert [entry.video_id for entry in entries] == ["b", "a"]
     assert [moment.segment_id for moment in entries[1].segments] == ["a-2", "a-1"]
     assert entries[1].score == 0.7

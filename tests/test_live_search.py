@@ -10,8 +10,9 @@ import pytest
 from deploy.demo.show import frame_png
 from deploy.demo.topics import read_queries
 from gateway.client import Client
-from gateway.errors import PixserveError
+from gateway.errors import MediaRefused, PixserveError
 from gateway.schemas import Filters, Hit, LegWeights, Moment, SearchRequest
+from tests.clips import recut
 from tests.media import enormous_png, wav_bytes
 
 pytestmark = pytest.mark.live
@@ -57,6 +58,46 @@ def test_a_frame_of_a_video_finds_its_scene(client, demo):
     assert {leg.leg for leg in best.moments[0].parts.legs} == {"visual", "fused"}
 
 
+CLIPS = {"volcano": 3.0, "sourdough": 28.0, "piano": 12.0, "sailing": 20.0}  # video: from, s
+CLIP_S = 4.0
+
+
+def stretch(demo, video):
+    """A stretch of a demo video, of another size and quality."""
+    return recut(demo.videos[video].path, CLIPS[video], CLIP_S)
+
+
+@pytest.mark.parametrize("video", CLIPS)
+def test_a_clip_of_a_video_encoded_anew_finds_its_segment_first(client, demo, video):
+    reply = client.search(SearchRequest(clip=stretch(demo, video), group="segment"))
+    assert reply.degraded == ()
+    best = reply.hits[0]
+    assert best.video_id == demo.ids[video]
+    assert best.start_s < CLIPS[video] + CLIP_S
+    assert CLIPS[video] < best.end_s
+    legs = {leg.leg for hit in reply.hits for leg in hit.moments[0].parts.legs}
+    assert {"visual", "fused"} <= legs <= {"visual", "sound", "fused"}
+
+
+def test_a_clip_with_words_and_exclusions_is_searched_with_together(client, demo):
+    said = QUERIES.keyword[0]
+    clip = stretch(demo, "volcano")
+    asked = SearchRequest(clip=clip, query=f"{said.text} -dough", limit=20, group="segment")
+    reply = client.search(asked)
+    assert reply.degraded == ()
+    assert {demo.ids["volcano"], demo.ids[said.video]} <= {hit.video_id for hit in reply.hits}
+    assert not any("dough" in hit.moments[0].text.lower().split() for hit in reply.hits)
+
+
+@pytest.mark.parametrize(
+    ("clip", "reason"), [(b"not a video", "not_media"), (wav_bytes(duration_s=31), "too_long")]
+)
+def test_a_clip_that_cannot_be_searched_with_is_refused_with_its_reason(client, clip, reason):
+    with pytest.raises(MediaRefused) as refused:
+        client.search(SearchRequest(clip=clip))
+    assert refused.value.reason == reason
+
+
 def test_a_sound_is_answered_by_the_sound_leg(client):
     reply = client.search(SearchRequest(audio=wav_bytes()))
     assert reply.hits
@@ -74,7 +115,7 @@ def test_the_parts_of_every_score_add_up_to_it(client):
         parts = moment.parts
         assert sum(leg.weight for leg in parts.legs) <= 1 + 1e-9
         assert parts.fusion == pytest.approx(
-            sum(leg.weight * leg.relevance for leg in parts.legs), abs=1e-6
+            sum(leg.weight * leg.strength for leg in parts.legs), abs=1e-6
         )
         assert parts.relevance == pytest.approx(min(1, parts.fusion + parts.coherence), abs=1e-6)
         gain = math.log1p(min(parts.pix, parts.pix_cap)) / math.log1p(parts.pix_cap)
@@ -213,6 +254,13 @@ def test_a_frame_and_words_are_searched_with_together(client, demo):
     reply = client.search(SearchRequest(image=png, query=image.video, group="segment"))
     assert reply.hits[0].video_id == demo.ids[image.video]
     assert reply.degraded == ()
+
+
+def test_a_frame_is_found_whatever_is_said_with_it(client, demo):
+    image = QUERIES.image
+    png = frame_png(demo.videos[image.video].path, image.time_s)
+    unrelated = SearchRequest(image=png, query="quarterly tax return", deadline_ms=PATIENT_MS)
+    assert demo.ids[image.video] in {hit.video_id for hit in client.search(unrelated).hits}
 
 
 def test_excluded_words_are_in_no_hit(client):

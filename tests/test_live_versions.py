@@ -35,7 +35,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveStack]:
     for order in (Order(), Order(random_weights=True)):
         export_bundle("mini", data_dir / "models", lambda *_: None, order)
     catalogue = Catalogue(f"sqlite:///{data_dir / 'catalogue.db'}")
-    catalogue.set_current_bundle("mini-1")
+    catalogue.versions.switch("mini-1")
     catalogue.close()
     videos = render_all(folder / "demo", lambda _name, _done, _total: None, size=(320, 180))
     with running_stack(data_dir, free_port(), "--allow-random-weights") as stack:

@@ -445,10 +445,37 @@ async def test_without_bm25_the_keyword_leg_says_so_and_the_others_work(
 def test_nothing_else_imports_pymilvus() -> None:
     root = Path(__file__).parent.parent
     packages = ("deploy", "ensembles", "export", "gateway", "ingest", "loadtest", "training")
+    peer = "loadtest/peers/plain_server.py"  # what most people write, with what they write it with
     importing = {
         str(path.relative_to(root))
         for package in packages
         for path in (root / package).rglob("*.py")
         if re.search(r"^\s*(import|from) pymilvus", path.read_text(), re.MULTILINE)
     }
-    assert importing == {f"gateway/index/{name}.py" for name in ("calls", "schema", "wire")}
+    ours = {f"gateway/index/{name}.py" for name in ("calls", "schema", "wire")}
+    assert importing == {*ours, peer}
+
+
+async def test_an_index_of_another_metric_is_made_again_and_keeps_its_rows(
+    milvus_uri: str, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    older = msgspec.structs.replace(bundle, version=bundle.version + 7_000)
+    door = Milvus(milvus_uri)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr("gateway.index.schema.METRIC", "COSINE")
+            await door.ensure_collections(older, timeout_s=T)
+            await door.write(older, [row(older, n) for n in range(20)], timeout_s=T)
+        with pytest.raises(PixserveError):  # what kind of one, engines differ in
+            await door.search_vector(
+                older, "visual", unit(older, "visual", 3), k=1, expression="", timeout_s=T
+            )
+        await door.ensure_collections(older, timeout_s=T)
+        (found,) = await door.search_vector(
+            older, "visual", row(older, 3).vector("visual"), k=1, expression="", timeout_s=T
+        )
+        assert found.segment_id == row(older, 3).segment_id
+        assert found.raw == pytest.approx(1, abs=1e-5)
+    finally:
+        await door.inventory.drop(older, timeout_s=T)
+        await door.close()

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Band
 from gateway.errors import ConfigurationError, InvalidRequest
-from gateway.search.mix import Part, band_of, mix
+from gateway.search.mix import Part, band_of, judge, mix
 
 WIDTH = 8
 IMAGES = Band(low=0.5, high=1.0)
@@ -86,6 +86,34 @@ def test_inputs_that_cancel_each_other_out_are_refused() -> None:
         mix([Part(axis(0), IMAGES), Part(-axis(0), IMAGES)])
     with pytest.raises(InvalidRequest, match="nothing is left"):
         mix([Part(axis(0), IMAGES)], [Part(axis(0), IMAGES)])
+
+
+def test_an_input_that_is_nothing_like_a_segment_takes_nothing_from_the_others() -> None:
+    image, words = Part(axis(0), IMAGES), Part(-axis(0), WORDS, 0.5)
+    judged = judge([image, words], [], {"seen": axis(0), "other": axis(1)})
+    assert judged["seen"].relevance == pytest.approx(2 / 3)
+    assert judged["seen"].evidence == pytest.approx(1)
+    assert (judged["other"].relevance, judged["other"].evidence) == (0, 0)
+
+
+@given(SEEDS, SEEDS, SEEDS)
+def test_evidence_is_at_least_that_of_the_best_input_and_a_further_one_only_adds(
+    one: int, two: int, document: int
+) -> None:
+    wide = Band(low=-1.0, high=1.0)
+    parts, stored = [Part(unit(one), wide), Part(unit(two), wide)], {"it": unit(document)}
+    both = judge(parts, [], stored)["it"]
+    alone = [judge([part], [], stored)["it"] for part in parts]
+    assert both.evidence >= max(one.evidence for one in alone) - 1e-6
+    assert both.relevance == pytest.approx(sum(one.relevance for one in alone) / 2, abs=1e-6)
+    assert all(one.relevance == pytest.approx(one.evidence) for one in alone)
+
+
+def test_an_input_that_is_what_is_not_wanted_says_nothing() -> None:
+    parts, away = [Part(axis(0), IMAGES), Part(axis(1), WORDS)], [Part(axis(1), WORDS)]
+    judged = judge(parts, away, {"seen": axis(0), "unwanted": axis(1)})
+    assert (judged["seen"].relevance, judged["seen"].evidence) == (pytest.approx(0.5), 1.0)
+    assert judged["unwanted"].evidence == 0
 
 
 def test_words_have_a_band_of_their_own_where_one_was_measured() -> None:

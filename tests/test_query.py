@@ -6,7 +6,7 @@ from ensembles.contracts import MAX_TEXT_BYTES
 from gateway.errors import InvalidRequest, TooLarge
 from gateway.schemas import SearchRequest
 from gateway.search.exclude import says
-from gateway.search.query import MAX_QUERY_AUDIO_BYTES, read_query
+from gateway.search.query import MAX_QUERY_AUDIO_BYTES, MAX_QUERY_CLIP_BYTES, read_query
 from gateway.settings import Settings
 
 SETTINGS = Settings(max_query_image_bytes=100, search_deadline_ms=100, media_deadline_ms=2_000)
@@ -38,6 +38,8 @@ def test_media_over_their_limits_or_empty_are_refused() -> None:
         read_query(SearchRequest(image=b"x" * 101), SETTINGS)
     with pytest.raises(TooLarge, match="audio"):
         read_query(SearchRequest(audio=bytes(MAX_QUERY_AUDIO_BYTES + 1)), SETTINGS)
+    with pytest.raises(TooLarge, match="clip"):
+        read_query(SearchRequest(clip=bytes(MAX_QUERY_CLIP_BYTES + 1)), SETTINGS)
     with pytest.raises(InvalidRequest, match="image is empty"):
         read_query(SearchRequest(query="words", image=b""), SETTINGS)
 
@@ -45,6 +47,7 @@ def test_media_over_their_limits_or_empty_are_refused() -> None:
 def test_media_have_a_longer_deadline_and_the_client_may_set_its_own() -> None:
     assert read_query(SearchRequest(query="a"), SETTINGS).deadline_s == 0.1
     assert read_query(SearchRequest(query="a", image=b"x"), SETTINGS).deadline_s == 2
+    assert read_query(SearchRequest(image=b"x", clip=b"x"), SETTINGS).deadline_s == 5
     assert read_query(SearchRequest(query="a", deadline_ms=7), SETTINGS).deadline_s == 0.007
 
 

@@ -24,7 +24,7 @@ from gateway.doors import Doors
 from gateway.errors import InvalidRequest, PixserveError, Unavailable
 from gateway.rpc import search_pb2 as pb
 from gateway.rpc.messages import message_of, request_of
-from gateway.rpc.server import CODES, ROUTE, serving_rpc
+from gateway.rpc.server import CODES, MAX_MESSAGE_BYTES, ROUTE, serving_rpc
 from gateway.schemas import SearchRequest
 from gateway.search.cache import Cache
 from gateway.search.search import search
@@ -94,6 +94,7 @@ def test_a_full_message_is_the_struct_of_the_same_fields() -> None:
         "query": "baking",
         "not": "cake",
         "image": b"\x00\xff",
+        "clip": b"\xff\x00",
         "weights": {"visual": 0.5},
         "filters": {"category": ["food"], "min_pix": 0, "created_after": "2026-01-01T00:00:00Z"},
         "limit": 3,
@@ -255,7 +256,7 @@ async def test_a_late_leg_is_left_out_before_the_calls_deadline(doors: Doors) ->
 
 @pytest.mark.anyio
 async def test_a_message_over_the_limit_is_refused(call: Caller) -> None:
-    error = await call.error(image=bytes(40 * 1024**2))
+    error = await call.error(image=bytes(MAX_MESSAGE_BYTES + 1))
     assert error.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 

@@ -175,7 +175,8 @@ async def test_a_patch_reaches_the_versions_beside_the_current_one(
 def test_a_switch_remembers_the_way_back(catalogue: Catalogue) -> None:
     versions = catalogue.versions
     assert (versions.current(), versions.previous(), versions.kept()) == (None, None, ())
-    catalogue.set_current_bundle("mini-1")
+    assert versions.switch("mini-1") is None
+    assert (versions.previous(), versions.kept()) == (None, ())
     versions.keep("mini-2")
     assert versions.kept() == ("mini-2",)
     assert versions.switch("mini-2") == "mini-1"

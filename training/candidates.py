@@ -85,11 +85,12 @@ def keep_current(bundle_id: str, models_dir: Path, catalogue: Catalogue) -> str:
         Conflict: it is the current one, or the only one.
     """
     bundle = find_bundle(models_dir, bundle_id)
-    current = catalogue.current_bundle()
+    current = catalogue.versions.current()
     if current is None or current == bundle.id:
         raise Conflict(
             f"{bundle.id} is what searches use: promote another bundle before this one is removed"
         )
+    catalogue.versions.forget(bundle.id)  # there is no way back to it
     folder = bundle_folder(models_dir, bundle.profile, bundle.version)
     dropped = folder.with_name(f".dropped-{folder.name}")
     os.replace(folder, dropped)  # from here on nothing lists it

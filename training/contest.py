@@ -123,7 +123,7 @@ def compare_bundles(
             for bundle in bundles
         ]
     else:
-        maker = find_bundle(settings.models_dir, catalogue.current_bundle() or "")
+        maker = find_bundle(settings.models_dir, catalogue.versions.current() or "")
         examples = load_examples(read_pairs(listed), maker, catalogue, settings)
         held_out = part(examples, run.settings.seed).held_out
         found = [

@@ -1,8 +1,9 @@
 """Makes another bundle the one that searches use, without an analysis where the tokens will do.
 
 Where only fusion differs, every video's rows are written into the new bundle's collections from
-its kept tokens; the old collections stay, so the way back is the same. Where encoders differ, all
-videos are queued to be analysed again. Either may be repeated: what is done is not done twice.
+its kept tokens; the old collections and tokens stay, and the catalogue notes the version before, so
+`pixserve index rollback` goes back at once. Where encoders differ, all videos are queued to be
+analysed again. Either may be repeated: what is done is not done twice.
 """
 
 import asyncio
@@ -24,7 +25,7 @@ from gateway.index.rows import IndexRow
 from gateway.schemas import Video
 from gateway.settings import Settings
 from ingest.gathering import segment_mean
-from ingest.tokens import Tokens, read_tokens
+from ingest.tokens import Tokens, kept_tokens_path, read_tokens
 from training.candidates import find_bundle
 from training.finetune import fuse_segments
 from training.pairs import TOKENS_FILE, token_table
@@ -69,12 +70,15 @@ def promote(
     if not all(same_encoders(maker, new, settings.models_dir) for maker in makers.values()):
         return _queue(new, stale, settings, catalogue)
     _check_idle(catalogue)
+    catalogue.versions.keep(new.id)
     asyncio.run(_write_rows(new, stale, settings, catalogue, progress))
-    catalogue.set_current_bundle(new.id)
+    catalogue.versions.switch(new.id)
     for video in stale:
-        path = settings.videos_dir / video.id / TOKENS_FILE
-        tokens = read_tokens(path, makers[video.model_version])
-        replace(tokens, model_version=new.id).write(path)
+        folder = settings.videos_dir / video.id
+        tokens = read_tokens(folder / TOKENS_FILE, makers[video.model_version])
+        tokens.write(kept_tokens_path(folder, tokens.model_version))  # for the way back
+        replace(tokens, model_version=new.id).write(folder / TOKENS_FILE)
+        kept_tokens_path(folder, new.id).unlink(missing_ok=True)
         catalogue.analyses.moved(video.id, new.id)
     return Promoted(new.id, len(stale), "from tokens")
 
@@ -88,7 +92,7 @@ def _queue(
             f"{new.id} has other encoders, so all videos are analysed again, by workers that use "
             "it: stop the stack first with pixserve down"
         )
-    catalogue.set_current_bundle(new.id)
+    catalogue.versions.switch(new.id)
     for video in stale:
         catalogue.jobs.add(video.id, "ingest")
     return Promoted(new.id, len(stale), "queued")

@@ -246,7 +246,7 @@ def cost(
 def _current(settings: "Settings", catalogue: "Catalogue") -> "Bundle":
     from training.candidates import find_bundle
 
-    named = catalogue.current_bundle()
+    named = catalogue.versions.current()
     if named is None:
         raise ConfigurationError("no bundle is current yet: start the stack once with pixserve up")
     return find_bundle(settings.models_dir, named)

@@ -83,7 +83,7 @@ class Readiness:
 
 async def _catalogue_answers(doors: Doors) -> bool:
     try:
-        await doors.threads.call(doors.catalogue.current_bundle)
+        await doors.threads.call(doors.catalogue.versions.current)
     except PixserveError:
         return False
     return True

@@ -14,7 +14,7 @@ from gateway.schemas import ErrorReply
 
 TITLE = "pixserve"
 DESCRIPTION = (
-    "Moments of videos, found by words, by an image or by a sound. Every error has the body "
+    "Moments of videos, found by words, an image, a sound or a clip. Every error has the body "
     "`ErrorReply`, every reply the header `X-Request-Id`."
 )
 REF = "#/components/schemas/{name}"

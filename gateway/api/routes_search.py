@@ -16,17 +16,18 @@ from gateway.errors import InvalidRequest
 from gateway.schemas import (
     MAX_DEADLINE_MS,
     MAX_LIMIT,
+    MEDIA,
     AskedMode,
     DeadlineMs,
     SearchReply,
     SearchRequest,
     Strict,
 )
+from gateway.search.query import MAX_QUERY_AUDIO_BYTES, MAX_QUERY_CLIP_BYTES
 from gateway.search.search import search
 
-MAX_QUERY_AUDIO_BYTES = 16 * 1024**2
 MAX_REQUEST_BYTES = 64 * 1024  # of the JSON part of a form
-MAX_BODY_BYTES = 48 * 1024**2  # an image and a sound at their limits, in base64
+MAX_BODY_BYTES = 80 * 1024**2  # an image, a sound and a clip at their limits, in base64
 DEADLINE_HEADER = "X-Deadline-Ms"
 DECODE_INLINE_BYTES = 64 * 1024  # JSON over this is decoded beside the event loop
 
@@ -49,7 +50,7 @@ class QuickModeQuery(Strict, frozen=True, kw_only=True):
     limit: Limit = 10
 
 
-SEARCH_QUERY = Query(SearchRequest, aliases={"q": "query"}, hidden=frozenset({"image", "audio"}))
+SEARCH_QUERY = Query(SearchRequest, aliases={"q": "query"}, hidden=frozenset(MEDIA))
 QUICK_QUERY = Query(QuickQuery)
 QUICK_MODE_QUERY = Query(QuickModeQuery)
 
@@ -58,7 +59,7 @@ BY_QUERY = Endpoint(reply=SearchReply, query=SEARCH_QUERY, errors=_ERRORS)
 BY_BODY = Endpoint(
     reply=SearchReply,
     body=SearchRequest,
-    form={"request": SearchRequest, "image": bytes, "audio": bytes},
+    form={"request": SearchRequest} | dict.fromkeys(MEDIA, bytes),
     errors=(400, 404, 413, 422, 429, 503, 504),
 )
 QUICK = Endpoint(reply=SearchReply, query=QUICK_QUERY, errors=_ERRORS)
@@ -73,7 +74,7 @@ async def search_by_query(request: Request) -> Response[SearchReply]:
 
 @post("/v1/search", status_code=200, request_max_body_size=MAX_BODY_BYTES, opt=BY_BODY.opt)
 async def search_by_body(request: Request) -> Response[SearchReply]:
-    """Search with words, an image, a sound, or several of them: as JSON, or as a form."""
+    """Search with words, an image, a sound, a clip, or several of them: as JSON, or as a form."""
     service = service_of(request)
     content_type = request.headers.get("content-type", "")
     if is_multipart(content_type):
@@ -132,16 +133,17 @@ def under_deadline(asked: SearchRequest, header: str | None) -> SearchRequest:
 
 async def _read_form(request: Request, service: Service) -> SearchRequest:
     told = MemoryField("request", MAX_REQUEST_BYTES)
-    image = MemoryField("image", service.doors.settings.max_query_image_bytes)
-    audio = MemoryField("audio", MAX_QUERY_AUDIO_BYTES)
-    fields: dict[str, Field] = {"request": told, "image": image, "audio": audio}
+    media = {
+        "image": MemoryField("image", service.doors.settings.max_query_image_bytes),
+        "audio": MemoryField("audio", MAX_QUERY_AUDIO_BYTES),
+        "clip": MemoryField("clip", MAX_QUERY_CLIP_BYTES),
+    }
+    fields: dict[str, Field] = {"request": told, **media}
     await read_form(
         request.stream(), request.headers.get("content-type", ""), fields, MAX_BODY_BYTES
     )
     asked = decode_json(told.data or b"{}", SearchRequest, "request")
-    files = {
-        name: field.data for name, field in (("image", image), ("audio", audio)) if field.given
-    }
+    files = {name: field.data for name, field in media.items() if field.given}
     return msgspec.structs.replace(asked, **files)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from typing import Any, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, Row, Select, delete, insert, select
+from sqlalchemy import Row, Select, select
 from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
@@ -22,8 +22,6 @@ from gateway.catalogue.job_queue import JobQueue
 from gateway.catalogue.ledger import Ledger
 from gateway.catalogue.library import Library
 from gateway.catalogue.versions import Versions
-
-CURRENT_BUNDLE = "current_bundle"
 
 _Cells: TypeAlias = tuple[Any, ...]
 
@@ -117,20 +115,6 @@ class Catalogue:
         with self._database.read() as connection:
             return tuple(connection.execute(query).scalars())
 
-    def current_bundle(self) -> str | None:
-        """Return the id of the bundle that searches use, e.g. `mini-1`; None before the first."""
-        with self._database.read() as connection:
-            return _setting(connection, CURRENT_BUNDLE)
-
-    def set_current_bundle(self, bundle_id: str) -> None:
-        """Make searches use another bundle, atomically."""
-        with self._database.write() as connection:
-            connection.execute(
-                delete(tables.settings).where(tables.settings.c.key == CURRENT_BUNDLE)
-            )
-            row = {"key": CURRENT_BUNDLE, "value": bundle_id}
-            connection.execute(insert(tables.settings).values(row))
-
     def close(self) -> None:
         """Close every connection."""
         self._database.close()
@@ -175,9 +159,3 @@ def _segment_facts(row: Row[*_Cells]) -> SegmentFacts:
         scene_index=row.scene_index,
         index=row.position,
     )
-
-
-def _setting(connection: Connection, key: str) -> str | None:
-    query = select(tables.settings.c.value).where(tables.settings.c.key == key)
-    found: str | None = connection.execute(query).scalar_one_or_none()
-    return found

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
 
     from gateway.schemas import Hit, Moment, SearchReply
 
-EXAMPLES = """Find moments by words, an image, a sound or a segment; -word excludes a word.
+EXAMPLES = """Find moments by words, an image, a sound, a clip or a segment; -word excludes a word.
 
 [bold]Examples[/bold]
 
 pixserve search "how to fold the dough"
 
 pixserve search --image frame.jpg --limit 3
+
+pixserve search --clip holiday.mp4
 
 pixserve search "rise overnight" --image loaf.jpg --mode text_heavy
 
@@ -76,6 +78,9 @@ def search(
     words: Annotated[str | None, typer.Argument(help="What to look for.")] = None,
     image: Annotated[Path | None, typer.Option(help="A JPEG, PNG or WebP file.")] = None,
     audio: Annotated[Path | None, typer.Option(help="A sound file of at most 30 s.")] = None,
+    clip: Annotated[
+        Path | None, typer.Option(help="An MP4, WebM or MKV file of at most 30 s.")
+    ] = None,
     away: Annotated[
         str | None, typer.Option("--not", help="A text whose meaning is taken away.")
     ] = None,
@@ -114,14 +119,15 @@ def search(
     explain: Annotated[bool, typer.Option(help="Show how each score came about.")] = False,
     url: Url = DEFAULT_URL,
 ) -> None:
-    """Find moments by words, by an image or by a sound."""
+    """Find moments by words, by an image, by a sound or by a clip."""
     import msgspec
 
     from gateway.schemas import Filters, SearchRequest
 
-    if words is None and image is None and audio is None and like is None:
+    if (words, image, audio, clip, like) == (None,) * 5:
         raise InvalidRequest(
-            "nothing to look for: give words, --image FILE, --audio FILE or --like SEGMENT"
+            "nothing to look for: give words, --image FILE, --audio FILE, --clip FILE or "
+            "--like SEGMENT"
         )
     request = SearchRequest(
         query=words,
@@ -131,6 +137,7 @@ def search(
         deadline_ms=deadline_ms,
         image=_file(image),
         audio=_file(audio),
+        clip=_file(clip),
         mode=mode.value,
         limit=limit,
         group=group.value,
@@ -215,8 +222,8 @@ def _explained(moment: "Moment") -> Iterator[str]:
     parts = moment.parts
     for leg in parts.legs:
         yield (
-            f"{leg.leg:<9} {leg.part:.3f}  (weight {leg.weight:.2f}, relevance "
-            f"{leg.relevance:.3f}, raw {leg.raw:.3f}, rank {leg.rank})"
+            f"{leg.leg:<9} {leg.part:.3f}  (weight {leg.weight:.2f}, strength {leg.strength:.3f}, "
+            f"relevance {leg.relevance:.3f}, raw {leg.raw:.3f}, rank {leg.rank})"
         )
     yield f"sum       {parts.fusion:.3f}, neighbours +{parts.coherence:.3f}"
     yield f"relevance {parts.relevance:.3f}, evidence {parts.evidence:.3f}"

@@ -64,6 +64,7 @@ class Milvus:
             described = schema.describe_collection(name)
             reply = await self._calls.send("DescribeCollection", described, until)
             schema.check_schema(bundle, leg, reply.schema)
+            await self._drop_other_index(bundle, leg, until)
         except CollectionMissing:
             create = schema.create_collection(bundle, leg)
             await self._calls.send("CreateCollection", create, until)
@@ -73,6 +74,19 @@ class Milvus:
         # Milvus has no event to wait for: it is asked.
         while (await self._calls.send("GetLoadingProgress", progress, until)).progress < PERCENT:  # noqa: ASYNC110
             await asyncio.sleep(LOADING_POLL_S)
+
+    async def _drop_other_index(self, bundle: Bundle, leg: LegName, until: float) -> None:
+        """Drop an index with another metric; the rows stay, and it is made again."""
+        try:
+            described = await self._calls.send(
+                "DescribeIndex", schema.describe_index(bundle, leg), until
+            )
+        except Unavailable:  # there is none: what is wrong otherwise, the next call says
+            return
+        if schema.has_other_metric(described):
+            release = schema.release_collection(schema.collection_name(bundle, leg))
+            await self._calls.send("ReleaseCollection", release, until)
+            await self._calls.send("DropIndex", schema.drop_index(bundle, leg), until)
 
     async def write(self, bundle: Bundle, rows: Sequence[IndexRow], *, timeout_s: float) -> None:
         """Write rows into each leg that they have; returns when the next search sees them.

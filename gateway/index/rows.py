@@ -4,6 +4,8 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import cast
 
+import msgspec
+
 from ensembles.arrays import FloatArray
 from gateway.schemas import LegName
 
@@ -51,8 +53,7 @@ class VideoFields:
     tags: tuple[str, ...]
 
 
-@dataclass(frozen=True)
-class Candidate:
+class Candidate(msgspec.Struct, frozen=True, gc=False):
     """One segment that a leg found."""
 
     segment_id: str

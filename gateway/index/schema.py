@@ -44,6 +44,10 @@ ANALYZER = {
     ],
 }
 
+# The inner product: of unit vectors it is the cosine, and the engine need not measure lengths. The
+# embedded one takes 2.7 ms for 10,000 rows of 768 numbers, 3.9 ms with COSINE.
+METRIC = "IP"
+
 OURS = re.compile(r"(visual|speech|sound|fused|keyword)_[A-Za-z0-9_.-]+_[0-9]+")  # collections
 
 Message = Any  # generated protobuf classes carry no types
@@ -196,7 +200,7 @@ def _varchar(name: str, size: int, *, is_primary_key: bool = False, **params: st
 
 def create_index(bundle: Bundle, leg: LegName, engine: Engine) -> Message:
     """Return the request that makes a leg's index; repeating it is harmless."""
-    field, index, metric = "embedding", engine.vector_index, "COSINE"
+    field, index, metric = "embedding", engine.vector_index, METRIC
     if leg == "keyword":
         field, index, metric = "terms", "SPARSE_INVERTED_INDEX", "BM25"
     params = {"M": HNSW_M, "efConstruction": HNSW_EF_CONSTRUCTION} if index == "HNSW" else {}
@@ -205,6 +209,29 @@ def create_index(bundle: Bundle, leg: LegName, engine: Engine) -> Message:
         field_name=field,
         index_name=field,
         extra_params=pairs(index_type=index, metric_type=metric, params=json.dumps(params)),
+    )
+
+
+def describe_index(bundle: Bundle, leg: LegName) -> Message:
+    """Return the request for what a leg's index is."""
+    return milvus_pb2.DescribeIndexRequest(collection_name=collection_name(bundle, leg))
+
+
+def has_other_metric(described: Message) -> bool:
+    """Say whether an index compares vectors in another way, as those of version 0.1 did."""
+    params = (param for index in described.index_descriptions for param in index.params)
+    return any(p.key == "metric_type" and p.value not in (METRIC, "BM25") for p in params)
+
+
+def release_collection(name: str) -> Message:
+    """Return the request that makes a collection unsearchable, so that its index may change."""
+    return milvus_pb2.ReleaseCollectionRequest(collection_name=name)
+
+
+def drop_index(bundle: Bundle, leg: LegName) -> Message:
+    """Return the request that removes a vector leg's index, and none of its rows."""
+    return milvus_pb2.DropIndexRequest(
+        collection_name=collection_name(bundle, leg), field_name="embedding", index_name="embedding"
     )
 
 

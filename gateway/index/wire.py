@@ -13,7 +13,7 @@ from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
 from gateway.errors import InvalidRequest
 from gateway.index.rows import Candidate, IndexRow, VideoFields, cut, keyword_text
-from gateway.index.schema import Message, collection_name, dimension, pairs
+from gateway.index.schema import METRIC, Message, collection_name, dimension, pairs
 from gateway.schemas import LegName
 from gateway.search.filters import quoted
 
@@ -129,7 +129,7 @@ def search_vector(name: str, vector: FloatArray, k: int, expression: str, ef: in
     """Return the request for the `k` nearest segments to a vector by cosine."""
     kind = common_pb2.PlaceholderType.FloatVector
     params = {"ef": max(ef, k)}
-    return _search(name, "embedding", "COSINE", (kind, vector.tobytes()), k, expression, params)
+    return _search(name, "embedding", METRIC, (kind, vector.tobytes()), k, expression, params)
 
 
 def search_keyword(name: str, text: str, k: int, expression: str) -> Message:

@@ -12,9 +12,7 @@ from google.protobuf.unknown_fields import UnknownFieldSet
 from gateway.errors import InvalidRequest
 from gateway.rpc.search_pb2 import SearchReply as ReplyMessage
 from gateway.rpc.search_pb2 import SearchRequest as RequestMessage
-from gateway.schemas import MAX_DEADLINE_MS, SearchReply, SearchRequest
-
-MEDIA = ("image", "audio")  # fields of bytes: as JSON they would travel in base64
+from gateway.schemas import MAX_DEADLINE_MS, MEDIA, SearchReply, SearchRequest
 
 
 def request_of(message: RequestMessage, left_s: float | None) -> SearchRequest:
@@ -28,6 +26,7 @@ def request_of(message: RequestMessage, left_s: float | None) -> SearchRequest:
         InvalidRequest: a field breaks its limits, or is not known.
     """
     _refuse_unknown(message)
+    # Bytes would travel in base64 if they went by JSON.
     media = {name: getattr(message, name) for name in MEDIA if message.HasField(name)}
     for name in media:
         message.ClearField(name)

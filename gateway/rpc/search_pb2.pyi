@@ -7,7 +7,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class SearchRequest(_message.Message):
-    __slots__ = ("query", "like", "own_video", "input_weights", "image", "audio", "mode", "weights", "category", "limit", "group", "filters", "pix_weight", "fusion_rule", "cutoff", "show_cut", "collapse", "diversity", "sort", "cursor", "deadline_ms")
+    __slots__ = ("query", "like", "own_video", "input_weights", "image", "audio", "mode", "weights", "category", "limit", "group", "filters", "pix_weight", "fusion_rule", "cutoff", "show_cut", "collapse", "diversity", "sort", "cursor", "deadline_ms", "clip")
     QUERY_FIELD_NUMBER: _ClassVar[int]
     NOT_FIELD_NUMBER: _ClassVar[int]
     LIKE_FIELD_NUMBER: _ClassVar[int]
@@ -30,6 +30,7 @@ class SearchRequest(_message.Message):
     SORT_FIELD_NUMBER: _ClassVar[int]
     CURSOR_FIELD_NUMBER: _ClassVar[int]
     DEADLINE_MS_FIELD_NUMBER: _ClassVar[int]
+    CLIP_FIELD_NUMBER: _ClassVar[int]
     query: str
     like: str
     own_video: bool
@@ -51,19 +52,22 @@ class SearchRequest(_message.Message):
     sort: str
     cursor: str
     deadline_ms: int
-    def __init__(self, query: _Optional[str] = ..., like: _Optional[str] = ..., own_video: _Optional[bool] = ..., input_weights: _Optional[_Union[InputWeights, _Mapping]] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., mode: _Optional[str] = ..., weights: _Optional[_Union[LegWeights, _Mapping]] = ..., category: _Optional[str] = ..., limit: _Optional[int] = ..., group: _Optional[str] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., pix_weight: _Optional[float] = ..., fusion_rule: _Optional[str] = ..., cutoff: _Optional[float] = ..., show_cut: _Optional[bool] = ..., collapse: _Optional[bool] = ..., diversity: _Optional[float] = ..., sort: _Optional[str] = ..., cursor: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., **kwargs) -> None: ...
+    clip: bytes
+    def __init__(self, query: _Optional[str] = ..., like: _Optional[str] = ..., own_video: _Optional[bool] = ..., input_weights: _Optional[_Union[InputWeights, _Mapping]] = ..., image: _Optional[bytes] = ..., audio: _Optional[bytes] = ..., mode: _Optional[str] = ..., weights: _Optional[_Union[LegWeights, _Mapping]] = ..., category: _Optional[str] = ..., limit: _Optional[int] = ..., group: _Optional[str] = ..., filters: _Optional[_Union[Filters, _Mapping]] = ..., pix_weight: _Optional[float] = ..., fusion_rule: _Optional[str] = ..., cutoff: _Optional[float] = ..., show_cut: _Optional[bool] = ..., collapse: _Optional[bool] = ..., diversity: _Optional[float] = ..., sort: _Optional[str] = ..., cursor: _Optional[str] = ..., deadline_ms: _Optional[int] = ..., clip: _Optional[bytes] = ..., **kwargs) -> None: ...
 
 class InputWeights(_message.Message):
-    __slots__ = ("text", "image", "audio", "like")
+    __slots__ = ("text", "image", "audio", "like", "clip")
     TEXT_FIELD_NUMBER: _ClassVar[int]
     IMAGE_FIELD_NUMBER: _ClassVar[int]
     AUDIO_FIELD_NUMBER: _ClassVar[int]
     LIKE_FIELD_NUMBER: _ClassVar[int]
+    CLIP_FIELD_NUMBER: _ClassVar[int]
     text: float
     image: float
     audio: float
     like: float
-    def __init__(self, text: _Optional[float] = ..., image: _Optional[float] = ..., audio: _Optional[float] = ..., like: _Optional[float] = ...) -> None: ...
+    clip: float
+    def __init__(self, text: _Optional[float] = ..., image: _Optional[float] = ..., audio: _Optional[float] = ..., like: _Optional[float] = ..., clip: _Optional[float] = ...) -> None: ...
 
 class LegWeights(_message.Message):
     __slots__ = ("visual", "speech", "sound", "fused", "keyword")
@@ -216,20 +220,24 @@ class ScoreParts(_message.Message):
     def __init__(self, legs: _Optional[_Iterable[_Union[LegScore, _Mapping]]] = ..., fusion: _Optional[float] = ..., coherence: _Optional[float] = ..., relevance: _Optional[float] = ..., evidence: _Optional[float] = ..., pix: _Optional[int] = ..., pix_gain: _Optional[float] = ..., pix_weight: _Optional[float] = ..., pix_boost: _Optional[float] = ..., pix_cap: _Optional[int] = ..., rank: _Optional[int] = ..., rank_without_pix: _Optional[int] = ...) -> None: ...
 
 class LegScore(_message.Message):
-    __slots__ = ("leg", "raw", "relevance", "weight", "part", "rank")
+    __slots__ = ("leg", "raw", "relevance", "weight", "part", "rank", "evidence", "strength")
     LEG_FIELD_NUMBER: _ClassVar[int]
     RAW_FIELD_NUMBER: _ClassVar[int]
     RELEVANCE_FIELD_NUMBER: _ClassVar[int]
     WEIGHT_FIELD_NUMBER: _ClassVar[int]
     PART_FIELD_NUMBER: _ClassVar[int]
     RANK_FIELD_NUMBER: _ClassVar[int]
+    EVIDENCE_FIELD_NUMBER: _ClassVar[int]
+    STRENGTH_FIELD_NUMBER: _ClassVar[int]
     leg: str
     raw: float
     relevance: float
     weight: float
     part: float
     rank: int
-    def __init__(self, leg: _Optional[str] = ..., raw: _Optional[float] = ..., relevance: _Optional[float] = ..., weight: _Optional[float] = ..., part: _Optional[float] = ..., rank: _Optional[int] = ...) -> None: ...
+    evidence: float
+    strength: float
+    def __init__(self, leg: _Optional[str] = ..., raw: _Optional[float] = ..., relevance: _Optional[float] = ..., weight: _Optional[float] = ..., part: _Optional[float] = ..., rank: _Optional[int] = ..., evidence: _Optional[float] = ..., strength: _Optional[float] = ...) -> None: ...
 
 class StageTimes(_message.Message):
     __slots__ = ("total", "embed", "legs", "catalogue", "gateway")

@@ -23,7 +23,7 @@ from gateway.rpc.search_pb2 import SearchRequest as RequestMessage
 from gateway.schemas import SearchReply
 from gateway.search.search import search
 
-MAX_MESSAGE_BYTES = 36 * 1024**2  # an image and a sound at their limits, and the words
+MAX_MESSAGE_BYTES = 60 * 1024**2  # an image, a sound and a clip at their limits, and the words
 MAX_CALLS = 1_024  # at once; further ones are refused with RESOURCE_EXHAUSTED
 GRACE_S = 10.0  # for calls that run when the gateway stops
 NAME = DESCRIPTOR.services_by_name["Search"].full_name

@@ -53,7 +53,7 @@ async def arrange(
             ordered = collapse(ordered, vectors)
         ordered = diversify(ordered, vectors, request.diversity)
     if request.sort == "pix":
-        ordered = tuple(sorted(ordered, key=lambda entry: -entry.best.parts.pix))
+        ordered = tuple(sorted(ordered, key=lambda entry: -entry.best.pix))
     if request.sort == "date" and ordered:
         created = await reader.created_at({entry.video_id for entry in ordered})
         newest_first = sorted(ordered, key=lambda e: created.get(e.video_id, ""), reverse=True)

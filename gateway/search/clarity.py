@@ -12,7 +12,18 @@ from gateway.schemas import LegName
 from gateway.search.calibrate import Match
 
 DEPTH = 10  # matches among which the best one stands out, or does not
-FLOOR = 0.01  # of a leg's factor: where no leg stands out, the weights stay as they were
+FLOOR = 0.003  # of a leg's factor: where no leg stands out, the weights stay as they were
+
+# What a leg's clarity says. Sentences stand out by less than pictures do, even where they are the
+# answer; a fused vector stands out for questions that its pictures or sounds alone answer better.
+# Chosen on captions of two made-up sets (docs/ranking.md).
+TELLING: Mapping[LegName, float] = {
+    "visual": 0.6,
+    "sound": 0.5,
+    "speech": 4.0,
+    "keyword": 3.0,
+    "fused": 0.4,
+}
 
 
 def clarity(matches: Sequence[Match]) -> float:
@@ -21,14 +32,14 @@ def clarity(matches: Sequence[Match]) -> float:
     Args:
         matches: of one leg, best first; where they are fewer than DEPTH, the rest count as 0.
     """
-    best = [match.relevance for match in matches[:DEPTH]]
+    best = [match.strength for match in matches[:DEPTH]]
     return best[0] - sum(best) / DEPTH if best else 0.0
 
 
 def by_clarity(
     weights: Mapping[LegName, float], matches: Mapping[LegName, Sequence[Match]]
 ) -> dict[LegName, float]:
-    """Return the legs' weights times the squares of their clarities; they sum to one.
+    """Return the legs' weights times what the squares of their clarities tell; they sum to one.
 
     The keyword leg counts as no clearer than the sentences: a word that few say makes it stand out,
     whatever the word has to do with the question.
@@ -40,6 +51,8 @@ def by_clarity(
     clear = {leg: clarity(matches.get(leg, ())) for leg in weights}
     if "keyword" in clear and "speech" in clear:
         clear["keyword"] = min(clear["keyword"], clear["speech"])
-    raised = {leg: weight * (FLOOR + clear[leg] ** 2) for leg, weight in weights.items()}
+    raised = {
+        leg: weight * (FLOOR + TELLING[leg] * clear[leg] ** 2) for leg, weight in weights.items()
+    }
     total = sum(raised.values())
     return {leg: weight / total for leg, weight in raised.items()}

@@ -1,7 +1,7 @@
 """Temporal coherence: neighbouring segments of a video that both match lift each other. Pure."""
 
 from collections.abc import Iterable
-from itertools import groupby, pairwise
+from itertools import pairwise
 
 from gateway.index.rows import start_ms
 from gateway.search.fuse import Fused
@@ -23,14 +23,15 @@ def coherence(found: Iterable[Fused], weight: float) -> dict[str, float]:
         Gains over 0; a segment without a neighbour has none.
     """
     gains: dict[str, float] = {}
-    by_time = sorted(
-        ((one.video_id, start_ms(one.segment_id), one) for one in found),
-        key=lambda entry: entry[:2],
-    )
-    for _, video in groupby(by_time, key=lambda entry: entry[0]):
-        for (_, early_ms, early), (_, late_ms, late) in pairwise(video):
-            if late_ms - early_ms <= NEIGHBOUR_MS:
-                gain = weight * min(early.fusion, late.fusion)
-                for one in (early, late):
-                    gains[one.segment_id] = max(gain, gains.get(one.segment_id, 0.0))
+    videos: dict[str, list[Fused]] = {}
+    for one in found:
+        videos.setdefault(one.video_id, []).append(one)
+    for segments in videos.values():
+        if len(segments) > 1:
+            by_time = sorted((start_ms(one.segment_id), one.segment_id, one) for one in segments)
+            for (early_ms, _, early), (late_ms, _, late) in pairwise(by_time):
+                if late_ms - early_ms <= NEIGHBOUR_MS:
+                    gain = weight * min(early.fusion, late.fusion)
+                    for one in (early, late):
+                        gains[one.segment_id] = max(gain, gains.get(one.segment_id, 0.0))
     return gains

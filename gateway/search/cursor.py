@@ -15,7 +15,7 @@ import msgspec
 from msgspec import Meta
 
 from gateway.errors import CursorRefused
-from gateway.schemas import SearchRequest
+from gateway.schemas import MEDIA, SearchRequest
 from gateway.search.group import Entry
 
 CHECK_BYTES = 6  # of a digest over the cursor: a cut or changed one is told from an old one
@@ -89,11 +89,12 @@ def check_cursor(request: SearchRequest, index_version: str) -> Place | None:
 def query_digest(request: SearchRequest) -> bytes:
     """Return a digest of all that decides what a search finds and in which order."""
     plain = msgspec.structs.replace(
-        request, limit=1, cursor=None, deadline_ms=None, show_cut=False, image=None, audio=None
+        request, limit=1, cursor=None, deadline_ms=None, show_cut=False, **dict.fromkeys(MEDIA)
     )
     digest = hashlib.blake2b(msgspec.json.encode(plain), digest_size=QUERY_BYTES)
-    for media in (request.image, request.audio):
-        digest.update(hashlib.blake2b(media or b"", digest_size=QUERY_BYTES).digest())
+    for name in MEDIA:
+        media: bytes = getattr(request, name) or b""
+        digest.update(hashlib.blake2b(media, digest_size=QUERY_BYTES).digest())
     return digest.digest()
 
 

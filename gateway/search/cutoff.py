@@ -29,5 +29,5 @@ def cut(ranked: Sequence[Scored], cutoff: float) -> tuple[tuple[Scored, ...], tu
 
     PIX, weights and neighbours have no part in it: what is no answer cannot be lifted into one.
     """
-    kept = tuple(one for one in ranked if one.parts.evidence >= cutoff)
-    return kept, tuple(one for one in ranked if one.parts.evidence < cutoff)
+    kept = tuple(one for one in ranked if one.evidence >= cutoff)
+    return kept, tuple(one for one in ranked if one.evidence < cutoff)

@@ -13,11 +13,12 @@ from ensembles.contracts import AUDIO_WINDOW_SAMPLES
 from gateway.doors import Doors
 from gateway.errors import DeadlineExceeded, ModelFailed
 from gateway.schemas import LegName
+from gateway.search.clip import embed_clip
 from gateway.search.plan import Plan, Source
 from gateway.search.query import Query
 from ingest.decode import decode_sound
 
-Vectors: TypeAlias = Mapping[str, FloatArray]  # by source, or by segment id
+Vectors: TypeAlias = Mapping[str, FloatArray]  # by source, by leg (a clip's), or by segment id
 Role = Literal["asked", "away"]  # which of a query's two texts
 
 TOGETHER: tuple[Source, ...] = ("sentence", "clip")  # one call of Triton makes both
@@ -47,17 +48,22 @@ class QueryVectors:
             self._begin(("asked", "image"), _embed_image(query.image, doors, timeout_s))
         if "sound" in asked:
             self._begin(("asked", "sound"), _embed_sound(query.audio, doors, timeout_s))
+        if "video" in asked:
+            self._begin(("asked", "video"), _embed_video(query.clip, doors, timeout_s))
         for leg in (leg for leg, aim in plan.items() if "like" in aim.sources):
             self._begin(("like", leg), _stored(leg, query.like, doors, timeout_s))
 
     async def of(self, leg: LegName, source: Source) -> tuple[FloatArray, ...]:
-        """Return the vector of an input, or nothing: the segment of `like` is not in each leg.
+        """Return the vector of an input, or nothing: a clip may be silent, a segment as well.
 
         The vector has unit length and is float32; raises what Triton and Milvus do.
         """
         if source == "like":
             stored = await asyncio.shield(self._tasks["like", leg])
             return tuple(stored.values())
+        if source == "video":
+            seen = await asyncio.shield(self._tasks["asked", "video"])
+            return (seen[leg],) if leg in seen else ()
         return (await self._made("asked", source),)
 
     async def away(self, source: Source) -> FloatArray:
@@ -160,6 +166,11 @@ async def _embed_sound(audio: bytes, doors: Doors, timeout_s: float) -> Vectors:
     return {"sound": checked(unit, "sound", doors.bundle)}
 
 
+async def _embed_video(clip: bytes, doors: Doors, timeout_s: float) -> Vectors:
+    vectors = await embed_clip(clip, doors, timeout_s)
+    return {leg: checked(vector, leg, doors.bundle) for leg, vector in vectors.items()}
+
+
 async def _stored(leg: LegName, segment_id: str, doors: Doors, timeout_s: float) -> Vectors:
     """Return the vector that the index holds of a segment; none where it has none."""
     return await doors.milvus.stored.vectors(doors.bundle, leg, [segment_id], timeout_s=timeout_s)
@@ -173,7 +184,8 @@ def checked(vector: FloatArray, source: str, bundle: Bundle) -> FloatArray:
             than 1.
     """
     dims = bundle.dims
-    widths = {"sentence": dims.sentence, "sound": dims.audio, "sound_text": dims.audio}
+    heard, made = dims.audio, {"sentence": dims.sentence, "fused": dims.fused}
+    widths = made | {"sound": heard, "sound_text": heard}
     shape = (widths.get(source, dims.vision),)
     length = float(np.linalg.norm(vector.astype(np.float64)))
     if vector.shape != shape or not abs(length - 1) <= MAX_VECTOR_ERROR:  # so are NaN and infinity

@@ -1,7 +1,8 @@
 """The legs' matches to one relevance a segment, by one of three rules. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.schemas import FusionRule, LegName, LegScore, LegWeights, Mode
 from gateway.search.calibrate import Match
@@ -47,8 +48,7 @@ BELIEF: Mapping[LegName, float] = {
 }
 
 
-@dataclass(frozen=True)
-class Fused:
+class Fused(msgspec.Struct, frozen=True):
     """One segment with what its legs say together."""
 
     segment_id: str
@@ -108,7 +108,7 @@ def fuse(
     Args:
         matches: of each leg.
         weights: of the legs; they sum to one at most.
-        rule: `weighted`: the sum of weight × relevance, which keeps its absolute meaning; `rrf`:
+        rule: `weighted`: the sum of weight × strength, which keeps its absolute meaning; `rrf`:
             the sum of weight × (RRF_K + 1) / (RRF_K + rank), reciprocal rank fusion (Cormack,
             Clarke and Büttcher 2009), scaled to 1 for what is first in every leg; `minmax`: the
             sum of weight × where the raw score lies between the leg's lowest and highest one.
@@ -119,8 +119,11 @@ def fuse(
         found = matches.get(leg, ())
         for match, value in zip(found, _values(found, rule), strict=True):
             score = _leg_score(match, weights[leg], value)
-            by_segment.setdefault(match.segment_id, []).append(score)
-            videos[match.segment_id] = match.video_id
+            if legs := by_segment.get(match.segment_id):
+                legs.append(score)
+            else:
+                by_segment[match.segment_id] = [score]
+                videos[match.segment_id] = match.video_id
     return tuple(
         Fused(segment_id, videos[segment_id], tuple(legs), fusion_of(legs))
         for segment_id, legs in sorted(by_segment.items())
@@ -135,12 +138,13 @@ def fusion_of(legs: Iterable[LegScore]) -> float:
 def evidence_of(legs: Iterable[LegScore]) -> float:
     """Return how sure the legs are that a segment answers, 0…1, whatever their weights.
 
-    Each leg is taken for an independent witness who is right with the probability of its relevance
-    times how far it is believed (the noisy or; Pearl 1988, chapter 4.3.2).
+    Each leg is taken for an independent witness who is right with the probability of its evidence
+    times how far it is believed (the noisy or; Pearl 1988, chapter 4.3.2). A leg's evidence is its
+    relevance; where it searched with several inputs, each of them is a witness in the same way.
     """
     doubt = 1.0
     for leg in legs:
-        doubt *= 1 - BELIEF[leg.leg] * leg.relevance
+        doubt *= 1 - BELIEF[leg.leg] * leg.evidence
     return 1 - doubt
 
 
@@ -150,7 +154,7 @@ def _values(matches: Sequence[Match], rule: FusionRule) -> list[float]:
         return [(RRF_K + 1) / (RRF_K + match.rank) for match in matches]
     if rule == "minmax":
         return _between([match.raw for match in matches])
-    return [match.relevance for match in matches]
+    return [match.strength for match in matches]
 
 
 def _between(raws: Sequence[float]) -> list[float]:
@@ -164,6 +168,8 @@ def _leg_score(match: Match, weight: float, value: float) -> LegScore:
         leg=match.leg,
         raw=match.raw,
         relevance=match.relevance,
+        evidence=match.evidence,
+        strength=match.strength,
         weight=weight,
         part=weight * value,
         rank=match.rank,

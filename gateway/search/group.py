@@ -1,16 +1,16 @@
 """Ranked segments to the entries of a page: videos with their best segments, or segments. Pure."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+import msgspec
 
 from gateway.schemas import Group
-from gateway.search.rerank import Scored, by_score
+from gateway.search.rerank import Scored
 
 MAX_SEGMENTS = 20  # of one video in a page: what its moments are joined from
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True):
     """One place in a page."""
 
     video_id: str
@@ -32,13 +32,12 @@ def group(ranked: Iterable[Scored], by: Group) -> tuple[Entry, ...]:
     """Return the entries, best first.
 
     Args:
-        ranked: segments, in any order.
+        ranked: segments, best first.
         by: `video`: an entry a video with its `MAX_SEGMENTS` best; `segment`: an entry a segment.
     """
-    best_first = sorted(ranked, key=by_score)
     if by == "segment":
-        return tuple(Entry(one.video_id, (one,)) for one in best_first)
+        return tuple(Entry(one.video_id, (one,)) for one in ranked)
     videos: dict[str, list[Scored]] = {}
-    for one in best_first:
+    for one in ranked:
         videos.setdefault(one.video_id, []).append(one)
     return tuple(Entry(video_id, tuple(all_[:MAX_SEGMENTS])) for video_id, all_ in videos.items())

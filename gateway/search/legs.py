@@ -6,7 +6,7 @@ there. A leg that is late or whose part is down is left out and named, it never 
 
 import asyncio
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from ensembles.bundle import Band, Bundle
@@ -14,6 +14,7 @@ from gateway.doors import Doors
 from gateway.errors import (
     ConfigurationError,
     DeadlineExceeded,
+    MediaRefused,
     ModelFailed,
     NotFound,
     Overloaded,
@@ -23,8 +24,9 @@ from gateway.errors import (
 from gateway.index.calls import CollectionMissing
 from gateway.index.rows import Candidate
 from gateway.schemas import MAX_DEADLINE_MS, LegName
+from gateway.search.calibrate import Judged
 from gateway.search.embed import QueryVectors
-from gateway.search.mix import Part, band_of, mix
+from gateway.search.mix import Part, band_of, judge, mix
 from gateway.search.plan import INPUT_OF, Aim, Plan
 from gateway.search.query import Query
 
@@ -37,11 +39,12 @@ class Hits:
 
     candidates: tuple[Candidate, ...]
     band: Band
+    judged: Mapping[str, Judged] = field(default_factory=dict)  # by segment, of several inputs
 
 
 @dataclass(frozen=True)
 class NothingToSearchWith:
-    """A segment that others are to be like is not in this leg: it is silent, or has no pictures."""
+    """A clip, or a segment that others are to be like, has nothing in this leg: it is silent."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,7 @@ class Found:
     embed_s: float  # how long the search waited for Triton
     legs_s: float  # how long it waited for Milvus after that
     bands: Mapping[str, Band] = field(default_factory=dict)  # of the scores of each leg
+    judged: Mapping[str, Mapping[str, Judged]] = field(default_factory=dict)  # by leg and segment
 
 
 async def run_legs(
@@ -71,7 +75,8 @@ async def run_legs(
     Raises:
         DeadlineExceeded: no leg answered in time; the message names the search's deadline.
         Unavailable, Overloaded: no leg answered; it is the error of the part at fault.
-        InvalidRequest, MediaRefused: Triton or Milvus refuses the query.
+        InvalidRequest, MediaRefused: Triton or Milvus refuses the query, or the clip has nothing
+            that a leg searches with (`no_streams`).
         NotFound: the index does not have the segment that others are to be like.
         ConfigurationError: the bundle's words are to find sounds, but their vectors differ in size.
     """
@@ -89,7 +94,7 @@ async def run_legs(
     hits = {leg: out for leg, out in outcomes.items() if isinstance(out, Hits)}
     errors = {leg: out for leg, out in outcomes.items() if isinstance(out, NoAnswer)}
     if not hits:
-        raise _no_leg(errors, query)
+        raise _no_leg(errors, query, plan)
     embed_s = vectors.ready_at - start
     return Found(
         candidates={leg: found.candidates for leg, found in hits.items()},
@@ -97,6 +102,7 @@ async def run_legs(
         embed_s=embed_s,
         legs_s=time.perf_counter() - start - embed_s,
         bands={leg: found.band for leg, found in hits.items()},
+        judged={leg: found.judged for leg, found in hits.items()},
     )
 
 
@@ -139,10 +145,8 @@ class _Search:
         )
         return Hits(found, band_of("keyword", None, self.doors.bundle.calibration))
 
-    async def _by_vector(
-        self, leg: LegName, parts: Collection[Part], away: Collection[Part]
-    ) -> Hits:
-        vector, band = mix(tuple(parts), tuple(away))
+    async def _by_vector(self, leg: LegName, parts: Sequence[Part], away: Sequence[Part]) -> Hits:
+        vector, band = mix(parts, away)
         found = await self.doors.milvus.search_vector(
             self.doors.bundle,
             leg,
@@ -151,7 +155,12 @@ class _Search:
             expression=self.expression,
             timeout_s=self._left_s(),
         )
-        return Hits(found, band)
+        if len(parts) == 1 or not found:
+            return Hits(found, band)
+        stored = await self.doors.milvus.stored.vectors(
+            self.doors.bundle, leg, [one.segment_id for one in found], timeout_s=self._left_s()
+        )
+        return Hits(found, band, judge(parts, away, stored))
 
     async def _parts(self, leg: LegName, aim: Aim) -> list[Part]:
         calibration = self.doors.bundle.calibration
@@ -197,8 +206,13 @@ def _reason(error: NoAnswer) -> str:
             return "overloaded"
 
 
-def _no_leg(errors: Mapping[LegName, NoAnswer], query: Query) -> NoAnswer | NotFound:
+def _no_leg(
+    errors: Mapping[LegName, NoAnswer], query: Query, plan: Plan
+) -> NoAnswer | NotFound | MediaRefused:
     """Return the error that says most: a part that is down before one that is slow."""
+    if not errors and query.clip:
+        message = f"the clip has nothing to search the legs {', '.join(plan)} with: weigh others"
+        return MediaRefused("no_streams", message)
     if not errors:
         return NotFound(f"like: the index has no segment {query.like}")
     worst = min(errors.values(), key=lambda error: isinstance(error, DeadlineExceeded))

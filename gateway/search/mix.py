@@ -1,5 +1,6 @@
-"""Several vectors to the one that a leg searches with, and what its cosines mean. Pure."""
+"""Several vectors to the one that a leg searches with, and what they say of a segment. Pure."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,6 +10,7 @@ from ensembles.arrays import FloatArray
 from ensembles.bundle import Band
 from gateway.errors import ConfigurationError, InvalidRequest
 from gateway.schemas import LegName
+from gateway.search.calibrate import Judged, relevance, strength
 from gateway.search.plan import Source
 
 MIN_LENGTH = 0.05  # of what is left of unit vectors; below it, what is left is rounding and noise
@@ -48,6 +50,41 @@ def mix(parts: Sequence[Part], away: Sequence[Part] = ()) -> tuple[FloatArray, B
     for part in away:
         vector, band = _without(vector, band, part)
     return vector, band
+
+
+def judge(
+    parts: Sequence[Part], away: Sequence[Part], stored: Mapping[str, FloatArray]
+) -> dict[str, Judged]:
+    """Return what several inputs say of segments, each input for itself.
+
+    An input that is nothing like a segment says nothing, and takes nothing from what the others
+    say. The cosine with their sum cannot tell that: there, how far one input is from a segment
+    hides how near another is to it.
+
+    Args:
+        parts: as for `mix`.
+        away: as for `mix`; taken out of each part.
+        stored: the segments' own unit vectors, (width,), by id.
+    """
+    total = sum(part.share for part in parts)
+    aims = [(part.share / total, *aim) for part in parts for aim in _alone(part, away)]
+    judged = {}
+    for segment_id, vector in stored.items():
+        said = [(share, float(aim @ vector), band) for share, aim, band in aims]
+        judged[segment_id] = Judged(
+            relevance=sum(share * relevance(raw, band) for share, raw, band in said),
+            strength=sum(share * strength(raw, band) for share, raw, band in said),
+            evidence=1 - math.prod(1 - relevance(raw, band) for _, raw, band in said),
+        )
+    return judged
+
+
+def _alone(part: Part, away: Sequence[Part]) -> list[tuple[FloatArray, Band]]:
+    """Return what one part searches for and its band; nothing where it is what is not wanted."""
+    try:
+        return [mix([part], away)]
+    except InvalidRequest:
+        return []
 
 
 def _sum(parts: Sequence[Part]) -> tuple[FloatArray, Band]:

@@ -10,14 +10,16 @@ from gateway.index.rows import VECTOR_LEGS
 from gateway.schemas import InputWeights, LegName, LegWeights
 from gateway.search.query import Query
 
-# What a vector is made of: a text by one of three encoders, an image, a sound, a stored segment.
-Source = Literal["sentence", "clip", "sound_text", "image", "sound", "like"]
+# What a vector is made of: a text by one of three encoders ("clip" is CLIP's), an image, a sound, a
+# video that came as the query's clip, a stored segment.
+Source = Literal["sentence", "clip", "sound_text", "image", "sound", "video", "like"]
 INPUT_OF: Mapping[Source, str] = {  # the field of `InputWeights` that weighs it
     "sentence": "text",
     "clip": "text",
     "sound_text": "text",
     "image": "image",
     "sound": "audio",
+    "video": "clip",
     "like": "like",
 }
 
@@ -92,6 +94,8 @@ def _sources(leg: LegName, query: Query, words: Mapping[LegName, Source]) -> Ite
         yield "image"
     if query.audio and leg == "sound":
         yield "sound"
+    if query.clip and leg in ("visual", "sound", "fused"):
+        yield "video"
     if query.like:
         yield "like"
 

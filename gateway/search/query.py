@@ -9,16 +9,18 @@ from gateway.search.exclude import split_exclusions
 from gateway.settings import Settings
 
 MAX_QUERY_AUDIO_BYTES = 16 * 1024**2  # of one query sound: 30 s, even as uncompressed stereo
+MAX_QUERY_CLIP_BYTES = 24 * 1024**2  # of one query clip: 30 s at 6.7 Mbit/s
 
 
 @dataclass(frozen=True)
 class Query:
-    """At least one of text, image, audio and like is there."""
+    """At least one of text, image, audio, clip and like is there."""
 
     text: str  # without what it excludes; "": no words
     image: bytes  # b"": no image
     audio: bytes  # b"": no sound
     deadline_s: float
+    clip: bytes = b""  # b"": no clip
     excluded: tuple[str, ...] = ()  # words and phrases that no hit may say
     away: str = ""  # a text whose direction is taken away; "": none
     like: str = ""  # a segment's id; "": none
@@ -37,25 +39,28 @@ def read_query(request: SearchRequest, settings: Settings) -> Query:
     Raises:
         InvalidRequest: it asks for nothing, or for what it excludes, or its text is not valid
             Unicode.
-        TooLarge: its text, image or sound is over its limit.
+        TooLarge: its text, image, sound or clip is over its limit.
     """
     told = _checked_text("the query", request.query)
     text, excluded = split_exclusions(told)
     image = _media("image", request.image, settings.max_query_image_bytes)
     audio = _media("audio", request.audio, MAX_QUERY_AUDIO_BYTES)
-    if not (text or image or audio or request.like):
+    clip = _media("clip", request.clip, MAX_QUERY_CLIP_BYTES)
+    if not (text or image or audio or clip or request.like):
         raise InvalidRequest(
-            "the search is empty: give words, an image, a sound or the segment that others are to "
-            "be like" + (", beside what is excluded" if excluded or request.not_ else "")
+            "the search is empty: give words, an image, a sound, a clip or the segment that others "
+            "are to be like" + (", beside what is excluded" if excluded or request.not_ else "")
         )
     if not request.own_video and not request.like:
         raise InvalidRequest("own_video is about the video of `like`: give a segment's id there")
     default_ms = settings.media_deadline_ms if image or audio else settings.search_deadline_ms
+    default_ms = settings.clip_deadline_ms if clip else default_ms
     return Query(
         text=text,
         image=image,
         audio=audio,
         deadline_s=(request.deadline_ms or default_ms) / 1_000,
+        clip=clip,
         excluded=excluded,
         away=_checked_text("not", request.not_),
         like=request.like or "",

@@ -4,6 +4,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import log1p
 
+import msgspec
+
 from gateway.errors import ConfigurationError
 from gateway.schemas import ScoreParts
 from gateway.search.fuse import Fused, evidence_of
@@ -39,14 +41,40 @@ class PixLaw:
         return log1p(min(max(pix, 0), self.cap)) / log1p(self.cap)
 
 
-@dataclass(frozen=True)
-class Scored:
-    """One segment with its final score and how that came about."""
+class Scored(msgspec.Struct, frozen=True):
+    """One segment with its final score and all that it came about by."""
 
     segment_id: str
     video_id: str
     score: float
-    parts: ScoreParts
+    evidence: float  # 0…1, what the cut-off looks at
+    fused: Fused
+    coherence: float  # what neighbours add
+    relevance: float  # 0…1
+    pix: int
+    gain: float  # of the PIX law
+    rank: int  # among all segments that matched, from 1
+    rank_without_pix: int
+    law: PixLaw
+
+    @property
+    def parts(self) -> ScoreParts:
+        """How the score came about, for the reply; few segments get that far."""
+        boost = self.law.weight * self.gain
+        return ScoreParts(
+            legs=self.fused.legs,
+            fusion=self.fused.fusion,
+            coherence=self.coherence,
+            relevance=self.relevance,
+            evidence=self.evidence,
+            pix=self.pix,
+            pix_gain=self.gain,
+            pix_weight=self.law.weight,
+            pix_boost=boost,
+            pix_cap=self.law.cap,
+            rank=self.rank,
+            rank_without_pix=self.rank_without_pix,
+        )
 
 
 def rerank(
@@ -64,46 +92,35 @@ def rerank(
         law: how PIX lifts.
     """
     gains = {video_id: law.gain(owned) for video_id, owned in pix.items()}
-    known = [one for one in found if one.video_id in pix]
+    known = {one.segment_id: one for one in found if one.video_id in pix}
     relevances = {
-        one.segment_id: min(1.0, one.fusion + coherence.get(one.segment_id, 0.0)) for one in known
+        segment_id: min(1.0, one.fusion + coherence.get(segment_id, 0.0))
+        for segment_id, one in known.items()
     }
     scores = {
-        one.segment_id: relevances[one.segment_id] * (1 + law.weight * gains[one.video_id])
-        for one in known
+        segment_id: relevances[segment_id] * (1 + law.weight * gains[one.video_id])
+        for segment_id, one in known.items()
     }
-    ranks, plain_ranks = _ranks(scores), _ranks(relevances)
-    scored = (
+    plain_ranks = {name: rank for rank, name in enumerate(_best_first(relevances), 1)}
+    return tuple(
         Scored(
-            one.segment_id,
-            one.video_id,
-            scores[one.segment_id],
-            ScoreParts(
-                legs=one.legs,
-                fusion=one.fusion,
-                coherence=coherence.get(one.segment_id, 0.0),
-                relevance=relevances[one.segment_id],
-                evidence=evidence_of(one.legs),
-                pix=pix[one.video_id],
-                pix_gain=gains[one.video_id],
-                pix_weight=law.weight,
-                pix_boost=law.weight * gains[one.video_id],
-                pix_cap=law.cap,
-                rank=ranks[one.segment_id],
-                rank_without_pix=plain_ranks[one.segment_id],
-            ),
+            segment_id=segment_id,
+            video_id=known[segment_id].video_id,
+            score=scores[segment_id],
+            evidence=evidence_of(known[segment_id].legs),
+            fused=known[segment_id],
+            coherence=coherence.get(segment_id, 0.0),
+            relevance=relevances[segment_id],
+            pix=pix[known[segment_id].video_id],
+            gain=gains[known[segment_id].video_id],
+            rank=rank,
+            rank_without_pix=plain_ranks[segment_id],
+            law=law,
         )
-        for one in known
+        for rank, segment_id in enumerate(_best_first(scores), 1)
     )
-    return tuple(sorted(scored, key=by_score))
 
 
-def _ranks(scores: Mapping[str, float]) -> dict[str, int]:
-    """Return each segment's place by score, from 1; ids decide between equals."""
-    best_first = sorted(scores, key=lambda segment_id: (-scores[segment_id], segment_id))
-    return {segment_id: rank for rank, segment_id in enumerate(best_first, 1)}
-
-
-def by_score(scored: Scored) -> tuple[float, str]:
-    """Sort key: the best score first, then by segment id."""
-    return (-scored.score, scored.segment_id)
+def _best_first(scores: Mapping[str, float]) -> list[str]:
+    """Return the segments by score, best first; ids decide between equals."""
+    return sorted(sorted(scores), key=scores.__getitem__, reverse=True)

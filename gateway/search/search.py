@@ -41,7 +41,7 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
 
     Raises:
         InvalidRequest, TooLarge: the request cannot be answered as it is.
-        MediaRefused: the image or the sound cannot be decoded.
+        MediaRefused: the image, the sound or the clip cannot be decoded.
         NotFound: there is no segment such as the one that others are to be like.
         Unavailable: no leg, or not the catalogue, could answer.
     """
@@ -68,7 +68,7 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
         k=settings.candidates_per_leg * (EXCLUDING_K if query.excluded else 1),
         timeout_s=query.deadline_s * LEGS_SHARE - clock.elapsed_s(),
     )
-    matches = calibrate(found.candidates, found.bands)
+    matches = calibrate(found.candidates, found.bands, found.judged)
     weights = leg_weights(found.candidates, mode, request.weights, request.category)
     if request.weights is None:
         weights = by_clarity(weights, matches)

@@ -1,8 +1,8 @@
 """Entries that are like each other: near-duplicates become one, and diversity parts them. Pure."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
+import msgspec
 import numpy as np
 
 from ensembles.arrays import FloatArray
@@ -70,7 +70,9 @@ def collapse(entries: Sequence[Entry], vectors: Vectors) -> tuple[Entry, ...]:
         else:
             copies.setdefault(original, []).append(entry.video_id)
     shown = (
-        replace(compared[place], duplicates=tuple(dict.fromkeys(copies.get(place, ()))))
+        msgspec.structs.replace(
+            compared[place], duplicates=tuple(dict.fromkeys(copies.get(place, ())))
+        )
         for place in kept
     )
     return (*shown, *rest)
