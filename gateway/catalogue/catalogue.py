@@ -74,7 +74,9 @@ class Catalogue:
         query = select(_videos.id, _videos.pix).where(
             _videos.state == "ready", *bounds.conditions()
         )
-        return {row.id: row.pix for row in self._rows(query, _videos.id, video_ids)}
+        return dict(
+            self._rows(query, _videos.id, video_ids)
+        )  # by name, it takes half as long again
 
     def segments(self, segment_ids: Collection[str]) -> dict[str, SegmentFacts]:
         """Return the facts of those of `segment_ids` that exist, by id."""
