@@ -41,7 +41,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     search_deadline_ms: Count = 100  # queries of words
     media_deadline_ms: Count = 2_000  # queries with an image or a sound
     clip_deadline_ms: Count = 5_000  # queries with a clip
-    candidates_per_leg: Count = 100  # k of each leg
+    candidates_per_leg: Count = 60  # k of each leg; more find nothing more (docs/ranking.md)
     search_ef: Count = 200  # HNSW ef, where the engine has HNSW
 
     pix_weight: PixWeight = 0.2  # β of the PIX law, at most 0.5
