@@ -61,6 +61,11 @@ def pays_full_tier(duration_s: float, pix: int, settings: Settings) -> bool:
     return paid_frames(pix, settings) >= max(1.0, FULL_TIER_FRAMES_PER_S * duration_s)
 
 
+def pays_transcript(duration_s: float, pix: int, settings: Settings) -> bool:
+    """Say whether PIX pays for recognising speech, where that is turned on: all of it or none."""
+    return bool(settings.whisper) and pix >= settings.whisper_pix_per_minute * duration_s / 60
+
+
 def importance(scenes: Sequence[Scene], spans: Sequence[Span]) -> tuple[float, ...]:
     """Return each span's weight in the budget: its length × (1 + 0.5 × its scene's motion)."""
     return tuple(

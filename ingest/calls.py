@@ -21,6 +21,7 @@ FunctionName = Literal[
     "onsets",
     "cut_chunk",
     "read_subtitles",
+    "decode_stretch",
 ]
 
 CALL_FDS = 4  # travel with a call: arguments, source, reply, status

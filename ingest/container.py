@@ -4,9 +4,10 @@ Files are read through a file object; FFmpeg opens no path and no address of its
 """
 
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from math import isfinite
+from types import MappingProxyType
 from typing import TypeAlias, cast
 
 import av
@@ -40,10 +41,21 @@ DECODERS = (*VIDEO_CODECS, "libdav1d", *AUDIO_CODECS, "mp3float", *SUBTITLE_CODE
 MAX_STREAMS = 32  # of one file
 BUFFER_BYTES = 128 * 1024  # read from a file at once
 
+# Opening decodes pictures to describe streams in full; who has a file's description needs none.
+UNDECODED: Mapping[str, str] = {"skip_frame": "all"}
+QUICK: Mapping[str, str] = {**UNDECODED, "analyzeduration": "100000"}  # of 0.1 s, in microseconds
+
 
 @contextmanager
-def open_media(source: Source, containers: tuple[str, ...]) -> Iterator[InputContainer]:
+def open_media(
+    source: Source, containers: tuple[str, ...], more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[InputContainer]:
     """Open a file whose container is one of those named.
+
+    Args:
+        source: the file.
+        containers: FFmpeg's names of those admitted.
+        more: how little is to be found out of its streams: UNDECODED or QUICK; all by default.
 
     Raises:
         MediaRefused: `empty`, `truncated`, `not_media` or `no_streams`.
@@ -57,6 +69,7 @@ def open_media(source: Source, containers: tuple[str, ...]) -> Iterator[InputCon
         "protocol_whitelist": "",
         "max_streams": str(MAX_STREAMS + 1),  # one more shows that there are too many
         "max_pixels": str(MAX_IMAGE_PX),
+        **more,
     }
     try:
         container = av.open(
@@ -110,6 +123,11 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     if stream is not None and stream.codec_context is not None:
         stream.codec_context.thread_count = 1  # calls run side by side instead
     return stream
+
+
+def pixel_aspect(stream: VideoStream) -> float:
+    """Return the width of a pixel over its height; known for sure once a frame is decoded."""
+    return float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)
 
 
 def audio_stream(container: InputContainer) -> AudioStream | None:

@@ -2,7 +2,7 @@
 
 from gateway.catalogue.ledger import Deeper
 from gateway.settings import Settings
-from ingest.budget import base_frames, paid_frames
+from ingest.budget import base_frames, paid_frames, pays_transcript
 
 
 def frame_budget(duration_s: float, pix: int, settings: Settings) -> int:
@@ -12,10 +12,13 @@ def frame_budget(duration_s: float, pix: int, settings: Settings) -> int:
 
 
 def deeper(settings: Settings) -> Deeper:
-    """Return the function that tells whether more PIX means more sampled frames."""
+    """Return the function that tells whether more PIX means more frames, or words."""
 
-    def buys_frames(duration_s: float, analysed_pix: int, pix: int) -> bool:
-        then = frame_budget(duration_s, analysed_pix, settings)
-        return frame_budget(duration_s, pix, settings) > then
+    def bought(duration_s: float, pix: int) -> tuple[int, bool]:
+        frames = frame_budget(duration_s, pix, settings)
+        return frames, pays_transcript(duration_s, pix, settings)
 
-    return buys_frames
+    def buys_more(duration_s: float, analysed_pix: int, pix: int) -> bool:
+        return bought(duration_s, pix) > bought(duration_s, analysed_pix)
+
+    return buys_more

@@ -4,14 +4,16 @@ A frame becomes a 64-bit perceptual hash, a histogram of colours and its change 
 looked at before; nothing larger leaves the sandbox.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
+from types import MappingProxyType
 from typing import cast
 
 import msgspec
 import numpy as np
 from av.container import InputContainer
+from av.sidedata.motionvectors import MotionVectors
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
@@ -22,6 +24,7 @@ from ensembles.contracts import AUDIO_RATE_HZ
 from gateway.errors import MediaRefused
 from ingest.calls import Result, Source
 from ingest.container import (
+    QUICK,
     SOUND_CONTAINERS,
     VIDEO_CONTAINERS,
     VideoPacket,
@@ -38,7 +41,10 @@ THUMBNAIL_PX = 32  # side of the square that is hashed
 HASH_SIDE = 8  # low frequencies kept each way: 64 bits
 HASH_NOISE = 32.0  # of a frequency: what two grey levels of noise make; less is no structure
 COLOUR_LEVELS = 4  # a channel: 64 colours in all
-SEEK_S = 3.0  # a gap that is jumped over instead of read
+SEEK_S = 1.0  # a gap that is jumped over instead of read
+
+ROUGHLY = {"skip_loop_filter": "all"}  # without the filter that smooths blocks
+WITH_MOTION = {"flags2": "+export_mvs+showall"}  # tell motion, give pictures of broken sequences
 
 ONSET_FRAME_S = 0.05
 ONSET_BANDS = 24
@@ -53,9 +59,10 @@ class Between(msgspec.Struct, frozen=True):
 
 
 class KeyframesWanted(msgspec.Struct, frozen=True):
-    """The arguments of `look_at_keyframes`: ascending presentation times, in ticks."""
+    """The arguments of `keyframe_looks`: presentation times, in ticks."""
 
-    ticks: tuple[int, ...]
+    ticks: tuple[int, ...]  # of keyframes that are looked at
+    hinted: tuple[int, ...] = ()  # of other packets, to be told how much of them is predicted
     pictures: PicturesWanted | None = None
 
 
@@ -122,23 +129,42 @@ _BT601 = np.array([0.299, 0.587, 0.114], np.float32)  # the brightness of red, g
 
 
 def keyframe_looks_inside(source: Source, arguments: bytes) -> Result:
-    """Decode keyframes alone and look at each; take pictures of some.
+    """Decode keyframes and hinted packets, each alone; take pictures of some.
+
+    Without the pictures that it refers to a packet still tells which parts it takes from them.
 
     Returns:
-        The looks' arrays, then, where pictures are wanted, the pictures' arrays and their size.
+        The looks' arrays; the share of each hinted packet's picture that is predicted, 0…1, and
+        1 where it cannot be decoded; then, where pictures are wanted, the pictures' arrays and
+        their size.
     """
     wanted = msgspec.msgpack.decode(arguments, type=KeyframesWanted)
-    looks = Looks()
-    with _picture(source) as (container, stream):
+    looks, keyframes = Looks(), set(wanted.ticks)
+    predicted = dict.fromkeys(wanted.hinted, 1.0)
+    with _picture(source, WITH_MOTION if wanted.hinted else {}) as (container, stream):
         pictures = Pictures(wanted.pictures, stream) if wanted.pictures else None
-        for packet in _keyframes(container, stream, wanted.ticks):
+        for packet in _chosen(container, stream, (*wanted.ticks, *wanted.hinted)):
             for frame in _decode_alone(stream, packet):
+                if packet.pts not in keyframes:
+                    predicted[cast(int, packet.pts)] = _predicted_share(frame)
+                    continue
                 look = looks.add(frame)
                 if pictures is not None:
                     pictures.offer(frame, look)
+    shares = np.array([predicted[tick] for tick in wanted.hinted], np.float32)
     if pictures is None:
-        return Result(arrays=looks.arrays())
-    return Result(pictures.size, (*looks.arrays(), *pictures.arrays()))
+        return Result(arrays=(*looks.arrays(), shares))
+    return Result(pictures.size, (*looks.arrays(), shares, *pictures.arrays()))
+
+
+def _predicted_share(frame: VideoFrame) -> float:
+    """Return the share of a picture that is taken from others, as its motion vectors tell."""
+    vectors: MotionVectors | None = frame.side_data.get("MOTION_VECTORS")
+    if vectors is None:
+        return 0.0
+    blocks = vectors.to_ndarray()
+    area = float((blocks["w"].astype(np.int64) * blocks["h"]).sum())
+    return min(1.0, area / (frame.width * frame.height))
 
 
 def looks_between_inside(source: Source, arguments: bytes) -> Result:
@@ -199,32 +225,38 @@ def _onsets(samples: FloatArray) -> list[float]:
 
 
 @contextmanager
-def _picture(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a file's picture, to be decoded roughly: without the filter that smooths blocks."""
-    with open_media(source, VIDEO_CONTAINERS) as container:
+def _picture(
+    source: Source, more: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a file's picture, to be decoded ROUGHLY and with more of the decoder's options."""
+    with open_media(source, VIDEO_CONTAINERS, QUICK) as container:
         stream = video_stream(container)
         if stream is None:
             raise MediaRefused("no_picture", "the file has no picture stream")
-        stream.codec_context.options = {"skip_loop_filter": "all"}
+        stream.codec_context.options = {**ROUGHLY, **more}
         yield container, stream
 
 
-def _keyframes(
+def _chosen(
     container: InputContainer, stream: VideoStream, ticks: Sequence[int]
 ) -> Iterator[VideoPacket]:
-    """Yield the keyframes' packets; one that a seek misses is left out."""
+    """Yield the packets shown at these ticks, as they come; one that a seek misses is left out."""
     jump = round(SEEK_S / float(stream.time_base or 1))
     at: int | None = None
     packets: Iterator[VideoPacket] = iter(())
-    for tick in ticks:
+    left = set(ticks)
+    for tick in sorted(left):
+        if tick not in left:  # stored before one that is shown before it
+            continue
         if at is None or tick - at > jump:
             container.seek(tick, stream=stream)
             packets = container.demux(stream)
         for packet in packets:
             at = packet.pts
-            if packet.is_keyframe and packet.pts is not None and packet.pts >= tick:
-                if packet.pts == tick:
-                    yield packet
+            if at is not None and at in left:
+                left.remove(at)
+                yield packet
+            if tick not in left or (at is not None and at > tick + jump):
                 break
 
 
@@ -243,7 +275,7 @@ def _from_keyframe(
 
 
 def _decode_alone(stream: VideoStream, packet: VideoPacket) -> Iterator[VideoFrame]:
-    """Decode one keyframe; nothing where it is damaged."""
+    """Decode one packet without those before it; nothing where it is damaged."""
     stream.codec_context.flush_buffers()
     yield from _decode(stream, (packet,))
 

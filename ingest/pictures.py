@@ -20,10 +20,12 @@ from ensembles.contracts import ABSENT, MAX_IMAGE_PX
 from gateway.errors import InvalidRequest, MediaLimitExceeded, MediaRefused
 from ingest.calls import Result, Source
 from ingest.container import (
+    QUICK,
     VIDEO_CONTAINERS,
     VideoPacket,
     damage_forgiven,
     open_media,
+    pixel_aspect,
     video_stream,
 )
 from ingest.decode import FramesWanted, ImageWanted
@@ -31,12 +33,13 @@ from ingest.image import orient, read_head
 from ingest.media import decoding_runs
 
 SKIPPING = ("h264", "hevc")  # decoders that can skip a frame between others
+SHRUNK = 1.5  # times: edges of blocks in a keyframe are then not seen any more
 
 
 def frames_inside(source: Source, arguments: bytes) -> Result:
     """Decode the frames wanted of a chunk: `decode_frames`."""
     wanted = msgspec.msgpack.decode(arguments, type=FramesWanted)
-    with open_media(source, VIDEO_CONTAINERS) as container:
+    with open_media(source, VIDEO_CONTAINERS, QUICK) as container:
         stream = video_stream(container)
         if stream is None:
             raise MediaRefused("no_picture", "the chunk has no picture stream")
@@ -67,15 +70,17 @@ def _pixels_at(
     found: dict[int, UInt8Array] = {}
     missing: list[int] = []
     shape: tuple[int, int] | None = None
-    aspect = float(stream.sample_aspect_ratio or 1)
     pts = np.array([packet.pts for packet in packets], np.int64)
     keyframes = np.array([packet.is_keyframe for packet in packets], np.bool_)
-    for start, end in decoding_runs(pts, keyframes, np.flatnonzero(np.isin(pts, list(ticks)))):
+    runs = decoding_runs(pts, keyframes, np.flatnonzero(np.isin(pts, list(ticks))))
+    if all(start == end for start, end in runs) and _is_shrunk(stream, short_side_px):
+        stream.codec_context.options = {"skip_loop_filter": "all"}  # its traces shrink away
+    for start, end in runs:
         run = packets[start : end + 1]
         last: VideoFrame | None = None
         here = {cast(int, packet.pts) for packet in run} & ticks
         for frame in decode_run(stream, run, here):
-            shape = shape or shrunk_size(frame, short_side_px, aspect)
+            shape = shape or shrunk_size(frame, short_side_px, pixel_aspect(stream))
             if frame.pts in here:
                 found[frame.pts] = to_pixels(frame, shape)
             last = frame
@@ -89,6 +94,12 @@ def _pixels_at(
     for tick in missing:
         found[tick] = found[min(found, key=lambda known: abs(known - tick))]
     return found
+
+
+def _is_shrunk(stream: VideoStream, short_side_px: int) -> bool:
+    """Say whether pictures lose a third of their width at least."""
+    context = stream.codec_context
+    return min(context.width, context.height) >= SHRUNK * short_side_px
 
 
 def decode_run(

@@ -22,14 +22,17 @@ from ingest.gathering import Part, SegmentRow, joined, part_of
 from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex, no_packets
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe, read_packets
+from ingest.said import NOTHING_SAID, Said, Sidecar, what_is_said
 from ingest.scenes import Scene, full_scenes, pictured_scenes
 from ingest.thumbnails import SIDE_PX, Thumbnails, spacing_s, thumbnails_of
 from ingest.tokens import Tokens
-from ingest.transcripts import Cue, read_embedded, read_sidecar, segment_texts
+from ingest.transcripts import segment_texts
 from ingest.webp import PicturesWanted
 
 IN_FLIGHT = 2  # chunks with Triton: one is decoded there while the other is embedded
 CHUNK_TIMEOUT_S = 120.0  # for one chunk on a busy machine
+TRANSCRIPT_FROM_PERCENT = 4
+HEARD_PERCENT = 70  # of the way, when speech is recognised, where it has to be
 EMBED_FROM_PERCENT = 15  # of the way, when the first chunk is cut …
 EMBED_TO_PERCENT = 95  # … and when the last one is embedded
 
@@ -57,6 +60,7 @@ class AnalysisRequest:
     transcript_name: str | None = None
     language: str | None = None
     model_version: str = ""  # the bundle that embeds, noted in the tokens
+    words_path: Path | None = None  # where recognised speech is kept
 
 
 @dataclass(frozen=True)
@@ -80,6 +84,7 @@ class Analysis:
     thumbnails: Thumbnails
     counts: Counts
     stage_s: dict[str, float]  # wall time; cutting and embedding overlap
+    said: Said = NOTHING_SAID
 
 
 async def analyse(
@@ -107,12 +112,12 @@ async def analyse(
     with clock.stage("probe", 0):
         info = await asyncio.to_thread(probe, path, max_duration_s=settings.max_duration_s)
         packets = await asyncio.to_thread(_packets, path, info)
-    with clock.stage("transcript", 4):
-        cues = await asyncio.to_thread(_cues, path, info, request)
+    with clock.stage("transcript", TRANSCRIPT_FROM_PERCENT):
+        said = await _said(path, info, request, settings, clock)
     with clock.stage("scenes", 5):
         plan, keyframes = await asyncio.to_thread(_plan, path, info, packets, request.pix, settings)
     spans_s = [(segment.start_s, segment.end_s) for segment in plan.segments]
-    texts = segment_texts(cues, spans_s, info.duration_s)
+    texts = segment_texts(said.cues, spans_s, info.duration_s)
     weights = modality_weights(request.category)
     chunks = clock.each(
         "cut", cut_chunks(path, info, packets, plan.segments, texts, weights, settings)
@@ -124,9 +129,9 @@ async def analyse(
             clock.tell(sum(len(part.rows) for part in parts) / len(plan.segments))
     rows = tuple(row for part in parts for row in part.rows)
     tokens = joined(request.model_version, parts)
-    counts = Counts(len(tokens.frames), len(tokens.audio), len(parts), len(cues))
+    counts = Counts(len(tokens.frames), len(tokens.audio), len(parts), len(said.cues))
     thumbnails = thumbnails_of(keyframes, plan.segments)
-    return Analysis(info, plan.scenes, rows, tokens, thumbnails, counts, clock.stage_s)
+    return Analysis(info, plan.scenes, rows, tokens, thumbnails, counts, clock.stage_s, said)
 
 
 # ---- stages -------------------------------------------------------------------------------------
@@ -136,11 +141,14 @@ def _packets(path: Path, info: MediaInfo) -> PacketIndex:
     return read_packets(path, info) if info.video else no_packets()
 
 
-def _cues(path: Path, info: MediaInfo, request: AnalysisRequest) -> tuple[Cue, ...]:
-    """Read the transcript that was sent; without one, the file's own subtitles."""
+async def _said(
+    path: Path, info: MediaInfo, request: AnalysisRequest, settings: Settings, clock: "StageClock"
+) -> Said:
+    sidecar = None
     if request.transcript is not None:
-        return read_sidecar(request.transcript, request.transcript_name or "transcript")
-    return read_embedded(path, info, request.language)
+        sidecar = Sidecar(request.transcript, request.transcript_name or "transcript")
+    asked = (sidecar, request.language, request.pix, settings, request.words_path)
+    return await what_is_said(path, info, *asked, clock.tell_heard)
 
 
 def _plan(
@@ -191,11 +199,12 @@ class StageClock:
 
     progress: Progress
     stage_s: dict[str, float] = field(default_factory=dict)
+    heard_percent: float = 0.0  # of the way that hearing took; the stages share the rest
 
     @contextmanager
     def stage(self, name: str, percent: float) -> Iterator[None]:
         """Measure a stage that begins at a percentage of the whole way."""
-        self.progress(name, percent)
+        self._tell(name, percent)
         begun_s = time.perf_counter()
         yield
         self.stage_s[name] = time.perf_counter() - begun_s
@@ -214,4 +223,14 @@ class StageClock:
     def tell(self, share: float) -> None:
         """Tell how far the embedding is: 0…1."""
         span = EMBED_TO_PERCENT - EMBED_FROM_PERCENT
-        self.progress("embed", EMBED_FROM_PERCENT + share * span)
+        self._tell("embed", EMBED_FROM_PERCENT + share * span)
+
+    def tell_heard(self, share: float) -> None:
+        """Tell how much of the sound is heard: 0…1."""
+        span = HEARD_PERCENT - TRANSCRIPT_FROM_PERCENT
+        self.heard_percent = TRANSCRIPT_FROM_PERCENT + share * span
+        self.progress("transcript", self.heard_percent)
+
+    def _tell(self, stage: str, percent: float) -> None:
+        left = 1 - self.heard_percent / EMBED_TO_PERCENT
+        self.progress(stage, self.heard_percent + percent * left)

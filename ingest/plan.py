@@ -1,7 +1,7 @@
 """Pure: a video's segments, and the frames and windows of sound that are looked at in each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from ingest.media import PacketIndex
 from ingest.scenes import Scene
 
 MAX_JOINED_CELLS = 3  # cells without a keyframe that share one segment
+SETTLED_S = 0.12  # into a span: cuts are placed that exactly
 CATEGORY_WEIGHT = 2.0  # of the tokens of a category's leading modality; the others have 1
 SPEECH_CATEGORIES = frozenset({"tutorial", "lecture", "news", "podcast"})
 SOUND_CATEGORIES = frozenset({"music"})
@@ -135,7 +136,7 @@ def _first_frames(
     total: int,
     settings: Settings,
 ) -> list[int]:
-    """Choose what is looked at without PIX: keyframes; in a span without one its middle frame.
+    """Choose what is looked at without PIX: keyframes; in a span without one a frame close to one.
 
     Returns:
         Ascending positions in presentation order.
@@ -153,8 +154,19 @@ def _first_frames(
             at = (np.arange(count) + 0.5) * len(here) / max(1, count)
             first.extend(keys[here.start + at.astype(np.int64)].tolist())
         else:
-            first.extend(_spread(packets.shown_s, span, [], count))
+            first.extend(_cheapest(packets, span)[:count])
     return first
+
+
+def _cheapest(packets: PacketIndex, span: Span) -> list[int]:
+    """Return the frame of a span without keyframe that the fewest packets must be decoded for.
+
+    The one stored first is: the stretch from the keyframe before ends with it. Frames at the very
+    beginning are left out, where the end of the scene before may still be seen.
+    """
+    inside = _range(packets.shown_s, span)
+    settled = _range(packets.shown_s, replace(span, start_s=span.start_s + SETTLED_S)) or inside
+    return sorted(settled, key=lambda at: int(packets.shown[at]))[:1]
 
 
 def _all_frames(

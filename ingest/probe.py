@@ -22,11 +22,13 @@ from ingest.calls import Result, Source
 from ingest.container import (
     AUDIO_CODECS,
     SOUND_CONTAINERS,
+    UNDECODED,
     VIDEO_CODECS,
     audio_stream,
     codec_name,
     duration_s,
     open_media,
+    pixel_aspect,
     start_s,
     subtitle_streams,
     video_stream,
@@ -101,7 +103,7 @@ def file_limits(path: Path, limits: Limits) -> Limits:
 
 def probe_inside(source: Source, _: bytes) -> Result:
     """Describe a file: `probe`."""
-    with open_media(source, SOUND_CONTAINERS) as container:
+    with open_media(source, SOUND_CONTAINERS, UNDECODED) as container:
         video, audio = video_stream(container), audio_stream(container)
         ignored: list[str] = []
         if video is not None and codec_name(video) not in VIDEO_CODECS:
@@ -143,7 +145,7 @@ def _video_track(container: InputContainer, stream: VideoStream) -> VideoTrack:
     """Describe the picture as it is shown; decodes its first frame."""
     check_pixels(stream.codec_context.width, stream.codec_context.height)
     frame = _first_frame(container, stream)
-    width = round(frame.width * float(stream.sample_aspect_ratio or 1))
+    width = round(frame.width * pixel_aspect(stream))
     turned = frame.rotation % 180 != 0
     return VideoTrack(
         codec=codec_name(stream),
@@ -155,6 +157,7 @@ def _video_track(container: InputContainer, stream: VideoStream) -> VideoTrack:
 
 
 def _first_frame(container: InputContainer, stream: VideoStream) -> VideoFrame:
+    stream.codec_context.options = {"flags": "+low_delay"}  # or it waits for what comes before
     for packet in islice(container.demux(stream), PROBE_PACKETS):
         try:
             frames = packet.decode()
@@ -195,7 +198,7 @@ def packets_inside(source: Source, _: bytes) -> Result:
     keyframes: list[bool] = []
     sizes: list[int] = []
     duration = 0
-    with open_media(source, SOUND_CONTAINERS) as container:
+    with open_media(source, SOUND_CONTAINERS, UNDECODED) as container:
         stream = video_stream(container)
         if stream is None or stream.time_base is None:
             raise MediaRefused("no_picture", "the file has no picture stream")

@@ -1,6 +1,7 @@
 """What an analysis becomes: rows of the index, records of the catalogue. Pure."""
 
 from collections.abc import Iterator
+from typing import Literal
 
 from gateway.catalogue.analyses import (
     Findings,
@@ -76,8 +77,15 @@ def _modalities(analysis: Analysis) -> Modalities:
     return Modalities(
         visual=_modality(any(row.visual is not None for row in rows)),
         audio=_modality(any(row.sound is not None for row in rows)),
-        transcript=_modality(any(row.text for row in rows)),
+        transcript=_transcript(analysis),
     )
+
+
+def _transcript(analysis: Analysis) -> Modality:
+    if analysis.said.problem is None:
+        return _modality(any(row.text for row in analysis.segments))
+    state: Literal["failed", "absent"] = "failed" if analysis.said.is_failure else "absent"
+    return Modality(percent=0, state=state, reason=analysis.said.problem)
 
 
 def _modality(is_there: bool) -> Modality:

@@ -16,6 +16,7 @@ from ensembles.contracts import ABSENT, AUDIO_WINDOW_S, MAX_CHUNK_BYTES
 from gateway.errors import MediaLimitExceeded
 from ingest.calls import Result, Source
 from ingest.container import (
+    QUICK,
     SOUND_CONTAINERS,
     AnyPacket,
     AudioPacket,
@@ -61,7 +62,7 @@ def _copied(source: Source, cut: Cut, from_s: float | None) -> Result | None:
     Returns:
         None where a seek landed after what is wanted.
     """
-    with open_media(source, SOUND_CONTAINERS) as container:
+    with open_media(source, SOUND_CONTAINERS, QUICK) as container:
         video = video_stream(container) if cut.runs else None
         audio = audio_stream(container) if cut.windows_s else None
         if from_s is not None and from_s > start_s(container):
@@ -71,10 +72,11 @@ def _copied(source: Source, cut: Cut, from_s: float | None) -> Result | None:
         pictures, sounds, complete = _read(container, video, audio, cut)
         if from_s is not None and not complete:
             return None
-        packets: list[AnyPacket] = [*pictures, *sounds]
-        times_s = [float(cast(int, p.pts) * p.time_base) for p in packets]
+        picture_tick_s, sound_tick_s = _tick_s(video), _tick_s(audio)
+        times_s = [cast(int, packet.pts) * picture_tick_s for packet in pictures]
+        times_s.extend(cast(int, packet.pts) * sound_tick_s for packet in sounds)
         origin_s = float(np.floor(min(times_s, default=0.0) / CLOCK_S) * CLOCK_S)
-        new_ticks = {cast(int, p.pts): _clock(p.pts, p.time_base, origin_s) for p in pictures}
+        new_ticks = {cast(int, p.pts): _clock(p.pts, picture_tick_s, origin_s) for p in pictures}
         data = _write(video, audio, pictures, sounds, origin_s)
     index_of = {tick: index for index, tick in enumerate(_shown(data) if pictures else ())}
     indices = [index_of.get(new_ticks.get(tick, ABSENT), ABSENT) for tick in cut.frames]
@@ -96,16 +98,18 @@ def _read(
     left = list(reversed(cut.runs))
     inside = False
     size = 0
+    picture_tick_s, sound_tick_s = _tick_s(video), _tick_s(audio)
     silent_from_s = max(cut.windows_s, default=float("-inf")) + AUDIO_WINDOW_S + READ_MARGIN_S
     heard = audio is None
     for packet in container.demux(*(stream for stream in (video, audio) if stream is not None)):
         if packet.pts is None or not packet.size:
             continue
-        at_s = float(packet.pts * packet.time_base)
+        is_sound = audio is not None and packet.stream_index == audio.index
+        at_s = packet.pts * (sound_tick_s if is_sound else picture_tick_s)
         heard = heard or at_s > silent_from_s + SILENT_MARGIN_S
-        if audio is not None and packet.stream_index == audio.index:
+        if is_sound:
             heard = heard or at_s > silent_from_s
-            if near(cast("AudioPacket", packet), cut.windows_s):
+            if near(cast("AudioPacket", packet), sound_tick_s, cut.windows_s):
                 sounds.append(cast("AudioPacket", packet))
                 size += packet.size
         elif left:
@@ -136,12 +140,12 @@ def _write(
     # Without `bitexact` the writer draws random names for its tracks, for which it opens a path.
     with av.open(file, "w", format="matroska", options={"fflags": "+bitexact"}) as output:
         if video is not None:
-            _retime(pictures, origin_s)
+            _retime(pictures, _tick_s(video), origin_s)
             shown = output.add_stream_from_template(video, opaque=True)
             for picture in pictures:
                 picture.stream = shown
         if audio is not None:
-            _retime(sounds, origin_s)
+            _retime(sounds, _tick_s(audio), origin_s)
             heard = output.add_stream_from_template(audio, opaque=True)
             for sound in sounds:
                 sound.stream = heard
@@ -151,16 +155,21 @@ def _write(
     return file.getvalue()
 
 
-def _retime(packets: Sequence[AnyPacket], origin_s: float) -> None:
-    """Move packets to Matroska's clock.
+def _tick_s(stream: VideoStream | AudioStream | None) -> float:
+    """Return the unit of a stream's times, which a packet takes long to tell."""
+    return float(stream.time_base or 0) if stream is not None else 0.0
+
+
+def _retime(packets: Sequence[AnyPacket], tick_s: float, origin_s: float) -> None:
+    """Move packets, timed in ticks of so many seconds, to Matroska's clock.
 
     Matroska stores presentation times alone, but its writer wants decoding times that never fall
     and are never later: of each packet, the earliest presentation from it on.
     """
     earliest: int | None = None
     for packet in reversed(packets):
-        shown = _clock(packet.pts, packet.time_base, origin_s)
-        length = _clock(packet.duration, packet.time_base, 0.0)
+        shown = _clock(packet.pts, tick_s, origin_s)
+        length = _clock(packet.duration, tick_s, 0.0)
         earliest = shown if earliest is None else min(earliest, shown)
         packet.time_base = CLOCK
         packet.pts, packet.dts, packet.duration = shown, earliest, length
@@ -171,11 +180,11 @@ def _shown(data: bytes) -> list[int]:
 
     Read back, because the writer leaves out packets that it finds damaged.
     """
-    with av.open(BytesIO(data), "r", format="matroska") as written:
+    with av.open(BytesIO(data), "r", format="matroska", options=dict(QUICK)) as written:
         packets = written.demux(written.streams.video[0])
         return sorted({packet.pts for packet in packets if packet.size and packet.pts is not None})
 
 
-def _clock(ticks: int | None, tick_s: Fraction, origin_s: float) -> int:
+def _clock(ticks: int | None, tick_s: float, origin_s: float) -> int:
     """Return a time on Matroska's clock with another origin."""
-    return round((float((ticks or 0) * tick_s) - origin_s) / CLOCK_S)
+    return round(((ticks or 0) * tick_s - origin_s) / CLOCK_S)

@@ -54,6 +54,7 @@ FUNCTIONS: Mapping[str, str] = {
     "onsets": "ingest.looks:onsets_inside",
     "cut_chunk": "ingest.remux:cut_inside",
     "read_subtitles": "ingest.transcripts:subtitles_inside",
+    "decode_stretch": "ingest.stretches:stretch_inside",
 }
 FIRST_FD = 3  # after the standard streams
 # Modules that the library loads only when a file needs them; no file can be opened by then.

@@ -20,6 +20,7 @@ from ensembles.contracts import (
 from gateway.errors import MediaRefused
 from ingest.calls import Result, Source
 from ingest.container import (
+    QUICK,
     SOUND_CONTAINERS,
     VIDEO_CONTAINERS,
     AudioPacket,
@@ -39,42 +40,43 @@ def windows_inside(source: Source, arguments: bytes) -> Result:
     wanted = msgspec.msgpack.decode(arguments, type=WindowsWanted)
     starts_s = [start_s for start_s in wanted.starts_s if start_s != ABSENT]
     windows = np.zeros((len(wanted.starts_s), AUDIO_WINDOW_SAMPLES), np.float32)
-    with open_media(source, VIDEO_CONTAINERS) as container:
+    with open_media(source, VIDEO_CONTAINERS, QUICK) as container:
         stream = audio_stream(container)
         if stream is None:
             raise MediaRefused("no_sound", "the chunk has no sound stream")
-        packets = [p for p in container.demux(stream) if p.size and near(p, starts_s)]
-        for run in contiguous(packets):
+        tick_s = float(stream.time_base or 0)
+        packets = [p for p in container.demux(stream) if p.size and near(p, tick_s, starts_s)]
+        for run in contiguous(packets, tick_s):
             begin_s, samples = decode_samples(stream, run)
             for window, start_s in zip(windows, wanted.starts_s, strict=True):
                 if start_s != ABSENT:
-                    _paste(window, samples, round((begin_s - start_s) * AUDIO_RATE_HZ))
+                    paste(window, samples, round((begin_s - start_s) * AUDIO_RATE_HZ))
     return Result(arrays=(windows,))
 
 
-def near(packet: AudioPacket, starts_s: Iterable[float]) -> bool:
+def near(packet: AudioPacket, tick_s: float, starts_s: Iterable[float]) -> bool:
     """Say whether one of the windows that begin at `starts_s` needs a packet of sound."""
     if packet.pts is None:
         return False
-    begin_s = float(packet.pts * packet.time_base)
-    end_s = begin_s + float((packet.duration or 0) * packet.time_base)
+    begin_s = packet.pts * tick_s
+    end_s = begin_s + (packet.duration or 0) * tick_s
     return any(
         end_s >= start_s - AUDIO_PREROLL_S and begin_s < start_s + AUDIO_WINDOW_S
         for start_s in starts_s
     )
 
 
-def contiguous(packets: Iterable[AudioPacket]) -> Iterator[list[AudioPacket]]:
-    """Group packets into runs without a gap."""
+def contiguous(packets: Iterable[AudioPacket], tick_s: float) -> Iterator[list[AudioPacket]]:
+    """Group packets, timed in ticks of so many seconds, into runs without a gap."""
     run: list[AudioPacket] = []
     end_s = 0.0
     for packet in packets:
-        begin_s = float(cast(int, packet.pts) * packet.time_base)
+        begin_s = cast(int, packet.pts) * tick_s
         if run and begin_s > end_s + AUDIO_GAP_S:
             yield run
             run = []
         run.append(packet)
-        end_s = begin_s + float((packet.duration or 0) * packet.time_base)
+        end_s = begin_s + (packet.duration or 0) * tick_s
     if run:
         yield run
 
@@ -119,7 +121,7 @@ def _frames_of(stream: AudioStream, packets: Iterable[AudioPacket]) -> Iterator[
         yield from stream.codec_context.decode(None)
 
 
-def _paste(window: FloatArray, samples: FloatArray, offset: int) -> None:
+def paste(window: FloatArray, samples: FloatArray, offset: int) -> None:
     """Copy samples that begin `offset` after the window's start, where they overlap it."""
     low, high = max(0, offset), min(window.size, offset + samples.size)
     if low < high:

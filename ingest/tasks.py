@@ -21,6 +21,7 @@ from ingest.depth import deeper
 from ingest.lease import Lease
 from ingest.pipeline import Analysis, AnalysisRequest, Progress, analyse
 from ingest.records import findings, index_rows
+from ingest.speech import WORDS_FILE
 from ingest.thumbnails import THUMBNAILS_FILE, write_thumbnails
 from ingest.tokens import TOKENS_FILE, kept_tokens_path
 
@@ -177,6 +178,7 @@ def analysis_request(doors: Doors, record: VideoRecord, folder: Path) -> Analysi
         transcript_name=name,
         language=record.language,
         model_version=doors.bundle.id,
+        words_path=folder / WORDS_FILE,
     )
 
 

@@ -48,7 +48,7 @@ _TAG = re.compile(r"<[^>]*>|\{\\[^}]*\}")
 _WIDE_STOPS = "\u3002\uff01\uff1f"
 _STOPS = rf"[.!?\u2026{_WIDE_STOPS}][\"'\u201d\u2019)\]]*"
 _SENTENCE = re.compile(rf".*?(?:{_STOPS}(?:\s+|$)|[{_WIDE_STOPS}]|$)", re.DOTALL)
-_ENDS_SENTENCE = re.compile(rf"{_STOPS}$")
+ENDS_SENTENCE = re.compile(rf"{_STOPS}$")
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,7 @@ def sentences(cues: Iterable[Cue]) -> Iterator[Cue]:
     current: Cue | None = None
     for part in _parts(cues):
         if current is not None and (
-            _ENDS_SENTENCE.search(current.text)
+            ENDS_SENTENCE.search(current.text)
             or part.start_s - current.end_s > PAUSE_S
             or part.end_s - current.start_s > MAX_SENTENCE_S
         ):

@@ -12,6 +12,7 @@ from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from ensembles.arrays import UInt8Array
+from ingest.container import pixel_aspect
 from ingest.media import Int64Array
 from ingest.pictures import shrunk_size, to_pixels
 
@@ -41,8 +42,8 @@ class Pictures:
 
     def __init__(self, wanted: PicturesWanted, stream: VideoStream) -> None:
         self._wanted = wanted
+        self._stream = stream
         self._tick_s = float(stream.time_base or 1)
-        self._aspect = float(stream.sample_aspect_ratio or 1)
         self._encoder: VideoCodecContext | None = None
         self._first_s = 0.0
         self._last_s = float("-inf")
@@ -102,7 +103,7 @@ class Pictures:
     def _small(self, frame: VideoFrame) -> VideoFrame:
         longer, shorter = max(frame.width, frame.height), min(frame.width, frame.height)
         short_side_px = max(1, round(self._wanted.side_px * shorter / longer))
-        shape = shrunk_size(frame, short_side_px, self._aspect)
+        shape = shrunk_size(frame, short_side_px, pixel_aspect(self._stream))
         if not frame.rotation:
             return frame.reformat(*shape, "yuv420p", threads=1)
         upright = np.ascontiguousarray(to_pixels(frame, shape))

@@ -18,16 +18,17 @@ from gateway.doors import Doors, open_doors
 from gateway.errors import PixserveError
 from gateway.serving import Serving
 from gateway.settings import Settings, settings_from_environment
+from ingest.arrivals import Arrivals
 from ingest.catch_up import catch_up
 from ingest.ends import forget_dead, noted, was_killed_from_outside
 from ingest.jobs import run
 from ingest.owners import is_dead, owner_name
 from ingest.sandbox import SANDBOX
+from ingest.speech import find_model
 from ingest.tasks import repair_copies
 from ingest.turns import Turns
 
 LANES = 2  # jobs at once: while one waits for Triton, the other decodes
-POLL_S = 0.1  # between looks into an empty queue; a look is one indexed read
 REPAIR_S = 1.0  # between looks for metadata that the index has not got
 REPAIR_BATCH = 16
 DEAD_S = 0.5  # between looks for jobs of workers that died on this machine
@@ -43,9 +44,13 @@ async def work(settings: Settings) -> None:
     """Do jobs until SIGTERM or SIGINT; a job that runs then goes back to the queue.
 
     Raises:
-        ConfigurationError: no bundle is exported.
+        ConfigurationError: no bundle is exported, the model that hears speech is missing, or the
+            sandbox does not start.
         Unavailable: the catalogue cannot be reached.
     """
+    if settings.whisper:
+        find_model(settings)  # what is missing is told now, not with each video
+    await asyncio.to_thread(SANDBOX.enforced)  # starts it: the first video need not wait for that
     serving = Serving(open_doors(settings))
     doors = serving.doors
     stop = asyncio.Event()
@@ -106,7 +111,9 @@ async def _lane(serving: Serving, name: str, looking: asyncio.Lock, turns: Turns
 async def _next_job(doors: Doors, name: str) -> ClaimedJob:
     """Wait until a job is due, and claim it."""
     jobs, settings = doors.catalogue.jobs, doors.settings
+    arrivals = Arrivals.of(settings)
     while True:
+        arrivals.note()
         try:
             if await doors.threads.call(jobs.is_due):
                 job = await doors.threads.call(jobs.claim, name, lease_s=settings.job_lease_s)
@@ -115,7 +122,7 @@ async def _next_job(doors: Doors, name: str) -> ClaimedJob:
         except PixserveError as error:
             log.warning("cannot look for jobs: %s", error)
             await asyncio.sleep(TROUBLE_S)
-        await asyncio.sleep(POLL_S)
+        await arrivals.wait()
 
 
 async def _again(pause_s: float, what: str, chore: Callable[[], Awaitable[None]]) -> None:

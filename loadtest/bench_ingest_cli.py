@@ -200,6 +200,8 @@ def _table(report: "WayReport") -> "Table":
         table.add_row(name, f"{seconds:.3f}")
     table.add_section()
     table.add_row(f"CPU until pixels, {report.frames} frames", f"{report.cpu.until_pixels:.2f}")
+    table.add_row("of that the worker with its sandbox", f"{report.cpu.worker:.2f}")
+    table.add_row("CPU of decoding sound", f"{report.cpu.sound:.2f}")
     table.add_row("CPU of the whole stack", f"{report.cpu.total:.2f}")
     table.add_row(f"CPU of decoding everything, {rival.frames} frames", f"{rival.cpu_s:.2f}")
     table.add_row("that is so many times as much", f"{report.less_cpu:.1f}")

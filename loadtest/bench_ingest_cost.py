@@ -18,7 +18,6 @@ import psutil  # type: ignore[import-untyped]  # it has no types
 from loadtest.harness.place import Place
 
 SAMPLE_S = 0.2  # between looks at the worker's memory
-DECODERS = ("decode_video", "decode_audio")
 MIB = 2**20
 
 
@@ -26,20 +25,21 @@ class Cpu(msgspec.Struct, frozen=True, kw_only=True):
     """Processor seconds of each part; children that have ended count with their parents."""
 
     worker: float  # with its sandbox: probe, scenes, cutting, writing
-    decoding: float  # the models that decode and resize, with their sandboxes
+    pictures: float  # the model that decodes and resizes pictures, with its sandbox
+    sound: float  # the model that decodes sound, with its sandbox
     encoding: float  # the rest of Triton
     milvus: float
     gateway: float
 
     @property
     def until_pixels(self) -> float:
-        """What stands against decoding everything."""
-        return self.worker + self.decoding
+        """What stands against decoding every picture; sound is left out of both."""
+        return self.worker + self.pictures
 
     @property
     def total(self) -> float:
         """All parts."""
-        return self.until_pixels + self.encoding + self.milvus + self.gateway
+        return self.until_pixels + self.sound + self.encoding + self.milvus + self.gateway
 
 
 def cpu_now(place: Place) -> Cpu:
@@ -48,13 +48,12 @@ def cpu_now(place: Place) -> Cpu:
     Raises:
         NotFound: there is no local stack.
     """
-    decoders = [process for model in DECODERS for process in place.model_processes(model)]
-    below = chain.from_iterable(process.children(recursive=True) for process in decoders)
-    decoding = _cpu_s({process.pid: process for process in chain(decoders, below)}.values())
+    pictures, sound = _model_cpu_s(place, "decode_video"), _model_cpu_s(place, "decode_audio")
     return Cpu(
         worker=_cpu_s(place.processes("worker")),
-        decoding=decoding,
-        encoding=_cpu_s(place.processes("triton")) - decoding,
+        pictures=pictures,
+        sound=sound,
+        encoding=_cpu_s(place.processes("triton")) - pictures - sound,
         milvus=_cpu_s(place.processes("milvus")),
         gateway=_cpu_s(place.processes("gateway")),
     )
@@ -64,6 +63,13 @@ def cpu_between(before: Cpu, after: Cpu) -> Cpu:
     """Return what was used in between."""
     names = Cpu.__struct_fields__
     return Cpu(**{name: getattr(after, name) - getattr(before, name) for name in names})
+
+
+def _model_cpu_s(place: Place, model: str) -> float:
+    """Read what the processes of a model, and those below them, have used."""
+    own = list(place.model_processes(model))
+    below = chain.from_iterable(process.children(recursive=True) for process in own)
+    return _cpu_s({process.pid: process for process in chain(own, below)}.values())
 
 
 def _cpu_s(processes: Iterable[psutil.Process]) -> float:

@@ -115,7 +115,7 @@ def test_a_report_passes_only_where_nothing_is_wrong() -> None:
 
 
 def test_processor_time_is_what_was_used_in_between() -> None:
-    before = Cpu(worker=1.0, decoding=2.0, encoding=3.0, milvus=4.0, gateway=5.0)
-    after = Cpu(worker=2.0, decoding=4.0, encoding=6.0, milvus=4.0, gateway=5.5)
+    before = Cpu(worker=1.0, pictures=2.0, sound=1.0, encoding=3.0, milvus=4.0, gateway=5.0)
+    after = Cpu(worker=2.0, pictures=4.0, sound=1.5, encoding=6.0, milvus=4.0, gateway=5.5)
     used = cpu_between(before, after)
-    assert (used.until_pixels, used.total) == (3.0, 6.5)
+    assert (used.until_pixels, used.total) == (3.0, 7.0)
