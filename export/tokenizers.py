@@ -9,7 +9,7 @@ from tokenizers import Tokenizer, normalizers
 
 from ensembles.tokens import SETTINGS
 from export.profile_rows import TOKENIZER, Profile
-from training.tokens import byte_tokenizer
+from training.tuning.tokens import byte_tokenizer
 
 
 def write_tokenizers(profile: Profile, folders: Mapping[str, Path], folder: Path) -> None:

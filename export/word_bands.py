@@ -18,11 +18,11 @@ from export import samples
 from export.calibration import BACKGROUND_QUANTILE, equivalence_band
 from export.precision import run_encoder
 from export.profile_rows import Profile
-from training.captions import Kind
 from training.corpus import Described, evaluation_set
-from training.drawing import draw
-from training.hearing import synthesise
-from training.scenes import Segment
+from training.world.captions import Kind
+from training.world.drawing import draw
+from training.world.hearing import synthesise
+from training.world.scenes import Segment
 
 SEED = 2  # of the segments: not those of the evaluation
 SEGMENTS = 48

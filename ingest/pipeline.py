@@ -22,11 +22,11 @@ from ingest.gathering import Part, SegmentRow, joined, part_of
 from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex, no_packets
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe, read_packets
-from ingest.said import NOTHING_SAID, Said, Sidecar, what_is_said
 from ingest.scenes import Scene, full_scenes, pictured_scenes
 from ingest.thumbnails import SIDE_PX, Thumbnails, spacing_s, thumbnails_of
 from ingest.tokens import Tokens
-from ingest.transcripts import segment_texts
+from ingest.transcripts.said import NOTHING_SAID, Said, Sidecar, what_is_said
+from ingest.transcripts.subtitles import segment_texts
 from ingest.webp import PicturesWanted
 
 IN_FLIGHT = 2  # chunks with Triton: one is decoded there while the other is embedded

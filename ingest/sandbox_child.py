@@ -53,8 +53,8 @@ FUNCTIONS: Mapping[str, str] = {
     "all_looks": "ingest.looks:all_looks_inside",
     "onsets": "ingest.looks:onsets_inside",
     "cut_chunk": "ingest.remux:cut_inside",
-    "read_subtitles": "ingest.transcripts:subtitles_inside",
-    "decode_stretch": "ingest.stretches:stretch_inside",
+    "read_subtitles": "ingest.transcripts.subtitles:subtitles_inside",
+    "decode_stretch": "ingest.transcripts.stretches:stretch_inside",
 }
 FIRST_FD = 3  # after the standard streams
 # Modules that the library loads only when a file needs them; no file can be opened by then.

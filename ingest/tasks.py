@@ -21,9 +21,9 @@ from ingest.depth import deeper
 from ingest.lease import Lease
 from ingest.pipeline import Analysis, AnalysisRequest, Progress, analyse
 from ingest.records import findings, index_rows
-from ingest.speech import WORDS_FILE
 from ingest.thumbnails import THUMBNAILS_FILE, write_thumbnails
 from ingest.tokens import TOKENS_FILE, kept_tokens_path
+from ingest.transcripts.speech import WORDS_FILE
 
 READY_S = 1.0  # for Triton to say that it is there
 WRITE_S = 60.0  # for all rows of one video

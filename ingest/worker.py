@@ -24,8 +24,8 @@ from ingest.ends import forget_dead, noted, was_killed_from_outside
 from ingest.jobs import run
 from ingest.owners import is_dead, owner_name
 from ingest.sandbox import SANDBOX
-from ingest.speech import find_model
 from ingest.tasks import repair_copies
+from ingest.transcripts.speech import find_model
 from ingest.turns import Turns
 
 LANES = 2  # jobs at once: while one waits for Triton, the other decodes

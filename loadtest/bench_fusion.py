@@ -11,7 +11,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from ensembles.contracts import Dimensions
 from training.models import FUSION_LAYERS, fusion
-from training.strategies import SelfAttention
+from training.tuning.strategies import SelfAttention
 
 PRODUCTION = Dimensions(
     vision=768,

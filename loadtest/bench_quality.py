@@ -13,9 +13,9 @@ from gateway.search.group import group
 from loadtest.fit_cutoff import CutoffFigures
 from loadtest.gathering import Gathered, Split
 from loadtest.ranking import DEFAULTS, Rules, ranked
-from training.bootstrap import MISSED, Measures, measure
-from training.captions import KINDS
-from training.evaluate import LEGS
+from training.evaluation.bootstrap import MISSED, Measures, measure
+from training.evaluation.evaluate import LEGS
+from training.world.captions import KINDS
 
 MADE_UP_PIX_SEED = 5
 MOST_PIX = 20_000  # of a made-up budget: more than the law's cap

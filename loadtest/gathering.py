@@ -14,9 +14,9 @@ from gateway.search.plan import plan_legs
 from gateway.search.query import read_query
 from gateway.settings import Settings
 from loadtest.stack import MeasuredStack
-from training.absent import Part, absent_queries
-from training.eval_report import Question, is_over
-from training.evaluate import Progress, ingest, questions_of, written_set
+from training.evaluation.evaluate import Progress, ingest, questions_of, written_set
+from training.evaluation.report import Question, is_over
+from training.world.absent import Part, absent_queries
 
 PIX = 1_000  # of each video: all that is in them was looked at
 DEADLINE_MS = 30_000  # of a search: what is found is measured, not how fast

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from ensembles.bundle import Bundle
     from loadtest.gathering import Split
     from loadtest.stack import MeasuredStack
-    from training.absent import Part
+    from training.world.absent import Part
 
 FIT_SEED = 3
 JUDGE_SEED = 1  # the evaluation's

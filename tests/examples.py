@@ -3,7 +3,7 @@
 import numpy as np
 
 from ensembles.contracts import Dimensions
-from training.examples import Examples, Int64Array, TokenTable, token_rows
+from training.tuning.examples import Examples, Int64Array, TokenTable, token_rows
 
 WIDTH = 16
 DIMS = Dimensions(

@@ -8,9 +8,9 @@ from loadtest.bench_quality import made_up_pix, quality_rows, rank_of
 from loadtest.fit_cutoff import MOST_LOST, cutoff_figures, fit_cutoff
 from loadtest.gathering import Gathered, Split
 from loadtest.ranking import Rules, ranked
-from training.absent import THINGS, absent_queries, absent_things
-from training.bootstrap import MISSED
-from training.eval_report import Question
+from training.evaluation.bootstrap import MISSED
+from training.evaluation.report import Question
+from training.world.absent import THINGS, absent_queries, absent_things
 
 BANDS = {"speech": Band(low=0.0, high=1.0), "sound": Band(low=0.0, high=1.0)}
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from gateway.errors import InvalidRequest
-from training.bootstrap import (
+from training.evaluation.bootstrap import (
     compare,
     compare_runs,
     interval,

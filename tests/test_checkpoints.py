@@ -17,7 +17,7 @@ from export.checkpoints import Places, find_checkpoint
 from export.profiles import PROFILES
 from export.weights import build_clip, build_sound
 from gateway.errors import ConfigurationError
-from training.tokens import byte_tokenizer
+from training.tuning.tokens import byte_tokenizer
 
 BASE = PROFILES["base"]
 SHALLOW = {"num_hidden_layers": 1}

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from training import scenes
-from training.captions import KINDS, captions, describe
 from training.corpus import (
     EVALUATION_SEGMENTS,
     HELD_OUT_TEMPOS,
@@ -19,9 +17,11 @@ from training.corpus import (
     held_out_sound,
     training_batch,
 )
-from training.drawing import draw, geometry
-from training.hearing import LOUDNESS, synthesise
-from training.scenes import (
+from training.world import scenes
+from training.world.captions import KINDS, captions, describe
+from training.world.drawing import draw, geometry
+from training.world.hearing import LOUDNESS, synthesise
+from training.world.scenes import (
     ATTRIBUTES,
     Figure,
     Look,
@@ -32,9 +32,9 @@ from training.scenes import (
     fit_matrix,
     fits,
 )
-from training.topics import TOPICS
-from training.videos import BOUNDARIES, FPS, read_boundaries, srt, write_videos
-from training.words import ACROSS, ANY_EVENT, BEDS, COLOURS, EVENTS, MOTIONS, SHAPES, SPEAKERS
+from training.world.topics import TOPICS
+from training.world.videos import BOUNDARIES, FPS, read_boundaries, srt, write_videos
+from training.world.words import ACROSS, ANY_EVENT, BEDS, COLOURS, EVENTS, MOTIONS, SHAPES, SPEAKERS
 
 CIRCLE = Figure("circle", "red", "medium", "one", "plain", "middle", "middle")
 LOOK_NAMES = tuple(scenes.LOOK)

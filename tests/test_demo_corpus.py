@@ -3,7 +3,7 @@ from pathlib import Path
 import av
 
 from deploy.demo.corpus import NAME, QUERIES, SCENES, corpus_video
-from training.scenes import ATTRIBUTES, SEGMENT_S
+from training.world.scenes import ATTRIBUTES, SEGMENT_S
 
 NAMES = ("background", "background_colour", "colour", "shape", "motion", "event", "pitch")
 

@@ -12,11 +12,11 @@ from gateway.errors import InvalidRequest
 from gateway.schemas import Hit, LegScore, Moment, ScoreParts
 from tests.conftest import Demo
 from tests.stacks import pixserve
-from training.bootstrap import Interval
-from training.captions import KINDS
 from training.corpus import evaluation_set
-from training.corpus_contest import contest_on_corpus
-from training.eval_report import (
+from training.evaluation.bootstrap import Interval
+from training.evaluation.long_videos import EVENT_S, SCENE_S, long_videos, scene
+from training.evaluation.plots import bar_chart, line_chart
+from training.evaluation.report import (
     EvalReport,
     Question,
     answer_rank,
@@ -26,13 +26,13 @@ from training.eval_report import (
     rankings_of,
     rows_of,
 )
-from training.eval_tables import eval_chart, gain_lines
-from training.fit import FitSettings
-from training.long_videos import EVENT_S, SCENE_S, long_videos, scene
+from training.evaluation.tables import eval_chart, gain_lines
 from training.models import mini_clip, mini_sound_encoder
-from training.plots import bar_chart, line_chart
-from training.scenes import SEGMENT_S
-from training.strategies import STRATEGIES
+from training.tuning.corpus_contest import contest_on_corpus
+from training.tuning.fit import FitSettings
+from training.tuning.strategies import STRATEGIES
+from training.world.captions import KINDS
+from training.world.scenes import SEGMENT_S
 
 QUESTION = Question("object a.mp4 5", "object", "a red ring", "a.mp4", 5.0, 10.0)
 
@@ -192,7 +192,7 @@ def test_a_scene_is_its_background_with_the_figure_for_a_moment() -> None:
 def test_events_lie_within_one_segment_and_are_written_once(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.long_videos.SCENES_A_VIDEO", 3)
+    monkeypatch.setattr("training.evaluation.long_videos.SCENES_A_VIDEO", 3)
     told: list[str] = []
     asked = long_videos(tmp_path, 1, 1, lambda what, *_: told.append(what))
     assert asked == long_videos(tmp_path, 1, 1, lambda *_: told.append("again"))
@@ -211,9 +211,9 @@ def test_events_lie_within_one_segment_and_are_written_once(
 def test_every_strategy_is_trained_and_judged_on_the_corpus(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.corpus_contest.load_clip", lambda dims: mini_clip(dims, 1))
+    monkeypatch.setattr("training.tuning.corpus_contest.load_clip", lambda dims: mini_clip(dims, 1))
     monkeypatch.setattr(
-        "training.corpus_contest.load_sound", lambda dims: mini_sound_encoder(dims, 1)
+        "training.tuning.corpus_contest.load_sound", lambda dims: mini_sound_encoder(dims, 1)
     )
     wanted = FitSettings(epochs=1, batch=32)
     contest = contest_on_corpus(40, 20, wanted, lambda *_: None)

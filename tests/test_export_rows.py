@@ -20,7 +20,7 @@ from export.parity import inexact
 from export.weights import build_clap, build_siglip
 from gateway.errors import ConfigurationError
 from tests.small_rows import HTSAT, SIGLIP, SMALL_CLAP, SMALL_SIGLIP
-from training.tokens import byte_tokenizer
+from training.tuning.tokens import byte_tokenizer
 
 NAME = "mini-siglip2-clap"
 ROLES = ["query", "query"]

@@ -20,16 +20,16 @@ from gateway.settings import Settings
 from ingest.tokens import Tokens, kept_tokens_path, read_tokens
 from tests.catalogues import empty_catalogue, findings, new_video
 from tests.examples import DIMS, halves, heard_examples
-from training.bootstrap import compare
-from training.candidates import export_run, find_bundle, keep_current
-from training.examples import part, split
-from training.finetune import bundle_ranks, starting_fusion, train_fusion
-from training.fit import Epoch, FitSettings, Fitted, Task, fit
-from training.pairs import embed_queries, load_examples, read_pairs
-from training.promote import Promoted, index_rows, promote
-from training.runs import Run, read_run, write_run
-from training.scorer import FusionTask, Scorer
-from training.strategies import STRATEGIES
+from training.evaluation.bootstrap import compare
+from training.tuning.candidates import export_run, find_bundle, keep_current
+from training.tuning.examples import part, split
+from training.tuning.finetune import bundle_ranks, starting_fusion, train_fusion
+from training.tuning.fit import Epoch, FitSettings, Fitted, Task, fit
+from training.tuning.pairs import embed_queries, load_examples, read_pairs
+from training.tuning.promote import Promoted, index_rows, promote
+from training.tuning.runs import Run, read_run, write_run
+from training.tuning.scorer import FusionTask, Scorer
+from training.tuning.strategies import STRATEGIES
 
 SETTINGS = FitSettings(epochs=6, batch=16, learning_rate=1e-2, patience=6)
 VIDEOS, SEGMENTS = 6, 8  # segments of each
@@ -383,7 +383,7 @@ def test_a_promoted_bundle_has_every_video_from_its_tokens_and_the_way_back_is_t
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.promote._milvus_address", lambda _: milvus_uri)
+    monkeypatch.setattr("training.tuning.promote._milvus_address", lambda _: milvus_uri)
     new = export_run(changed_run(bundle, tmp_path), tmp_path, settings.models_dir, silent)
     with pytest.raises(Conflict, match="6 jobs are not finished"):
         promote(new.id, settings, catalogue, silent)

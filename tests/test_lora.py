@@ -14,18 +14,18 @@ from export.build import Order, export_bundle
 from export.modules import ClipText, ClipVision
 from gateway.errors import ConfigurationError, InvalidRequest, MediaRefused, NotFound
 from tests.media import image_bytes
-from training.candidates import export_run
-from training.captioned import Captioned, load_pixels, read_captions
-from training.fit import FitSettings
-from training.lora import (
+from training.models import mini_clip
+from training.tuning.candidates import export_run
+from training.tuning.captioned import Captioned, load_pixels, read_captions
+from training.tuning.fit import FitSettings
+from training.tuning.lora import (
     add_adapters,
     bundle_ranks,
     merge_adapters,
     starting_clip,
     train_clip,
 )
-from training.models import mini_clip
-from training.pairs import write_lines
+from training.tuning.pairs import write_lines
 
 IMAGES = 24
 SETTINGS = FitSettings(epochs=3, batch=8, learning_rate=5e-3, weight_decay=0.0, patience=3)
@@ -180,7 +180,7 @@ def test_an_image_that_cannot_be_decoded_is_named(tmp_path: Path) -> None:
 def test_other_weights_than_those_that_are_served_are_refused(
     models_dir: Path, bundle: Bundle, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.lora.build_clip", lambda *_: mini_clip(MINI, 99))
+    monkeypatch.setattr("training.tuning.lora.build_clip", lambda *_: mini_clip(MINI, 99))
     with pytest.raises(ConfigurationError, match="--checkpoint FOLDER"):
         starting_clip(bundle, models_dir / "mini" / "bundles" / "1", None)
 

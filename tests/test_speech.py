@@ -8,17 +8,17 @@ import msgspec
 import numpy as np
 import pytest
 
-import ingest.speech
+import ingest.transcripts.speech
 from ensembles.arrays import FloatArray
 from gateway.errors import ConfigurationError, ModelFailed
 from gateway.settings import Settings
 from ingest.media import MediaInfo
 from ingest.probe import probe
-from ingest.recogniser_child import Stretch, whole
 from ingest.sandbox import SANDBOX
-from ingest.speech import find_model, recognise
-from ingest.stretches import decode_stretch
-from ingest.words import Speech
+from ingest.transcripts.recogniser_child import Stretch, whole
+from ingest.transcripts.speech import find_model, recognise
+from ingest.transcripts.stretches import decode_stretch
+from ingest.transcripts.words import Speech
 from tests.media import make_sound, make_video
 from tests.whispers import (
     LANGUAGE,
@@ -69,7 +69,7 @@ def stretches(monkeypatch: pytest.MonkeyPatch) -> Decoded:
         decoded.before(len(decoded))
         return decode_stretch(path, info, start_s, length_s)
 
-    monkeypatch.setattr(ingest.speech, "decode_stretch", noted)
+    monkeypatch.setattr(ingest.transcripts.speech, "decode_stretch", noted)
     return decoded
 
 

@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 import pytest
 
-import ingest.speech
+import ingest.transcripts.speech
 from ensembles.arrays import FloatArray
 from gateway.doors import Doors
 from gateway.schemas import InvestmentRequest, Modality, Video
@@ -20,8 +20,8 @@ from ingest.depth import deeper
 from ingest.jobs import run
 from ingest.pipeline import StageClock
 from ingest.sandbox import SANDBOX
-from ingest.stretches import decode_stretch
-from ingest.words import Speech
+from ingest.transcripts.stretches import decode_stretch
+from ingest.transcripts.words import Speech
 from tests.gateways import BUNDLE, gateway_settings
 from tests.ingests import add, claim, opened_doors
 from tests.whispers import make_whisper, processes, silence, spoken, voice
@@ -168,7 +168,7 @@ async def test_a_job_that_ends_while_it_hears_leaves_no_process(
         loop.call_soon_threadsafe(hears.set)
         return decode_stretch(*stretch)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(ingest.speech, "decode_stretch", stop_hearing)
+    monkeypatch.setattr(ingest.transcripts.speech, "decode_stretch", stop_hearing)
     doors = hearing(doors, whisper)
     job_id = add(doors, "ended", talk, None)
     running = asyncio.create_task(run(doors, claim(doors)))

@@ -3,10 +3,10 @@ import pytest
 import torch
 
 from tests.examples import DIMS, halves, heard_examples
-from training.bootstrap import ndcg_at
-from training.fit import FitSettings, fit
-from training.scorer import FusionTask, Scorer, pair_ranks
-from training.strategies import STRATEGIES, LateFusion, VisualOnly
+from training.evaluation.bootstrap import ndcg_at
+from training.tuning.fit import FitSettings, fit
+from training.tuning.scorer import FusionTask, Scorer, pair_ranks
+from training.tuning.strategies import STRATEGIES, LateFusion, VisualOnly
 
 FUSIONS = [name for name in STRATEGIES if name != "late-fusion"]
 TRAINED = [name for name in STRATEGIES if name != "visual-only"]

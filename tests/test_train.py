@@ -18,15 +18,15 @@ from training.ahead import Ahead
 from training.augment import augment
 from training.batches import frame_attributes, halves, sound_batch
 from training.curves import loss_curves
-from training.loop import CHECKPOINT_STEPS, Stage, Step, rate_share, run
 from training.parts import Workers, backward_in_parts
 from training.patches import NOTHING, patch_labels
 from training.recall import metrics, ranks
 from training.recipe import TINY
-from training.scenes import SHAPES, TEXTURES, Figure, Look, Segment
 from training.towers import contrast
 from training.train import CHECKPOINTS, CURVES, figures_table, train
 from training.trained import REPORT, Report, load_clip, load_fusion, load_sound
+from training.tuning.loop import CHECKPOINT_STEPS, Stage, Step, rate_share, run
+from training.world.scenes import SHAPES, TEXTURES, Figure, Look, Segment
 
 Interrupted = KeyboardInterrupt
 
@@ -69,7 +69,7 @@ def test_a_run_leaves_weights_tokenizer_curves_and_report(trained):
 def test_an_interrupted_run_ends_with_the_same_weights(
     trained, tmp_path, monkeypatch, stage, number
 ):
-    monkeypatch.setattr("training.loop.CHECKPOINT_STEPS", 1)
+    monkeypatch.setattr("training.tuning.loop.CHECKPOINT_STEPS", 1)
 
     def interrupt(step: Step) -> None:
         if (step.stage, step.number) == (stage, number):

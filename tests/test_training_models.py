@@ -14,11 +14,11 @@ from ensembles.contracts import models
 from export.onnx import export_onnx
 from export.profile_rows import OWN_FILES, OWN_WEIGHTS
 from export.weights import check_finite
-from training.captions import KINDS, captions
 from training.corpus import training_batch
 from training.models import Fusion, frame_changes, fusion, mini_clip, sliding_means
-from training.tokens import END, START, mini_tokenizer, train_tokenizer
 from training.trained import REPORT, Report, load_clip, load_fusion, load_sound
+from training.tuning.tokens import END, START, mini_tokenizer, train_tokenizer
+from training.world.captions import KINDS, captions
 
 LIMIT_BYTES = 12_000_000
 WIDTHS = (MINI.vision, MINI.audio, MINI.sentence)

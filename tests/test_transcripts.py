@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import InvalidRequest
 from ingest.probe import probe
-from ingest.transcripts import (
+from ingest.transcripts.subtitles import (
     Cue,
     clean,
     packet_text,

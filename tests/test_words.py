@@ -1,7 +1,7 @@
 import pytest
 
-from ingest.transcripts import Cue, segment_texts
-from ingest.words import Word, cues_of, inside
+from ingest.transcripts.subtitles import Cue, segment_texts
+from ingest.transcripts.words import Word, cues_of, inside
 
 
 def words(*said: tuple[float, float, str]) -> list[Word]:

@@ -173,5 +173,5 @@ def processes() -> list[psutil.Process]:
     return [
         process
         for process in psutil.Process().children()
-        if "ingest.recogniser_child" in process.cmdline()
+        if "ingest.transcripts.recogniser_child" in process.cmdline()
     ]

@@ -11,10 +11,10 @@ from ensembles.contracts import AUDIO_WINDOW_SAMPLES
 from training.augment import augment
 from training.batches import LATEST_WINDOW_S, codes_of
 from training.corpus import training_batch
-from training.drawing import draw_batch
-from training.hearing import synthesise_batch
 from training.parts import Workers
-from training.scenes import SEGMENT_S, Segment
+from training.world.drawing import draw_batch
+from training.world.hearing import synthesise_batch
+from training.world.scenes import SEGMENT_S, Segment
 
 CHUNK = 64  # segments that are drawn and embedded at a time
 SentenceEncoder = Callable[[Sequence[str]], Tensor]  # texts → (texts, sentence) unit rows

@@ -11,12 +11,13 @@ from torch import Tensor
 
 from ensembles.contracts import AUDIO_WINDOW_S, AUDIO_WINDOW_SAMPLES
 from training.augment import augment
-from training.captions import Caption, Kind, describe, describe_found, phrase
 from training.corpus import training_batch
-from training.drawing import draw_batch, geometry
-from training.hearing import synthesise_batch
 from training.patches import patch_labels
-from training.scenes import (
+from training.tuning.tokens import mini_tokenizer
+from training.world.captions import Caption, Kind, describe, describe_found, phrase
+from training.world.drawing import draw_batch, geometry
+from training.world.hearing import synthesise_batch
+from training.world.scenes import (
     ACROSS,
     DOWN,
     SEGMENT_S,
@@ -26,7 +27,6 @@ from training.scenes import (
     encode,
     fit_matrix,
 )
-from training.tokens import mini_tokenizer
 
 PICTURE_KINDS: tuple[Kind, ...] = ("object", "object", "colour")
 EMPTY_NAMES = ("background", "background_colour", "weather", "light")

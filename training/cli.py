@@ -53,15 +53,15 @@ def evaluate(
     if context.invoked_subcommand is not None:
         return
     from loadtest.stack import find_stack
-    from training.eval_report import EvalReport, compare_reports
-    from training.evaluate import evaluate as ask
+    from training.evaluation.evaluate import evaluate as ask
+    from training.evaluation.report import EvalReport, compare_reports
 
     before = None if compare is None else read_report(compare, EvalReport)
     stack = find_stack(data_dir)
     folder = stack.data_dir / "evaluation"
     with steps() as progress:
         report = ask(stack.gateway, folder, progress, seed=seed, segments=segments, pix=pix)
-    from training.eval_tables import eval_chart, eval_table, gain_lines, versus_table
+    from training.evaluation.tables import eval_chart, eval_table, gain_lines, versus_table
 
     show(eval_table(report))
     for line in gain_lines(report):
@@ -88,8 +88,8 @@ def pairs(
     from loadtest.stack import find_stack
 
     with needs_training_packages():
-        from training.pairs import write_lines
-        from training.set_pairs import set_pairs
+        from training.evaluation.set_pairs import set_pairs
+        from training.tuning.pairs import write_lines
     settings, catalogue = open_catalogue(data_dir)
     stack = find_stack(data_dir)
     folder = settings.data_path / "evaluation"
@@ -114,8 +114,8 @@ def evaluate_pix(
     Example: pixserve eval pix --videos 4 --plot recall.svg
     """
     from loadtest.stack import find_stack
-    from training.eval_tables import pix_chart, pix_table
-    from training.long_videos import evaluate_pix as ask
+    from training.evaluation.long_videos import evaluate_pix as ask
+    from training.evaluation.tables import pix_chart, pix_table
 
     stack = find_stack(data_dir)
     folder = stack.data_dir / "evaluation"

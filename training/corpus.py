@@ -12,9 +12,9 @@ from typing import TypeVar
 
 import numpy as np
 
-from training import words
-from training.captions import KINDS, Caption, Kind, naming_order, phrase
-from training.scenes import (
+from training.world import words
+from training.world.captions import KINDS, Caption, Kind, naming_order, phrase
+from training.world.scenes import (
     ACROSS,
     ATTRIBUTES,
     BACKGROUNDS,
@@ -47,7 +47,7 @@ from training.scenes import (
     encode,
     fit_matrix,
 )
-from training.topics import TOPICS
+from training.world.topics import TOPICS
 
 _Heard = TypeVar("_Heard", Sound, Speech)
 

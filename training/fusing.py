@@ -17,13 +17,13 @@ from ensembles.contracts import Dimensions
 from export.samples import plain_sentences
 from training.bank import Bank
 from training.batches import fitting, halves, mentions_of, picture_caption, sound_caption, token_ids
-from training.captions import Caption, Kind, describe
 from training.models import fusion
 from training.parts import Workers, backward_in_parts
-from training.scenes import Segment, attributes
-from training.spoken import strange_words
-from training.topics import TOPICS
 from training.towers import HEADS_SHARE, LARGEST_SCALE, Towers, contrast
+from training.world.captions import Caption, Kind, describe
+from training.world.scenes import Segment, attributes
+from training.world.spoken import strange_words
+from training.world.topics import TOPICS
 
 KINDS: tuple[tuple[Kind, int], ...] = (
     ("mixed", 8),

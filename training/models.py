@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from ensembles.contracts import Dimensions
-from training.tokens import END, START, mini_tokenizer
+from training.tuning.tokens import END, START, mini_tokenizer
 
 STEM_CHANNELS = (32, 64)
 MASKED = -1e4  # a logit that softmax turns into zero, and fp16 can hold

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from training.drawing import place
-from training.scenes import SHAPES, TEXTURES, Look
+from training.world.drawing import place
+from training.world.scenes import SHAPES, TEXTURES, Look
 
 NOTHING = 0  # the label of a patch without a shape
 COVERED = 0.85  # of a radius: patches whose middle is nearer show the shape

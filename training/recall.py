@@ -9,12 +9,12 @@ from torch.nn import functional
 from export.modules import ClipText, ClipVision, Sound
 from training.bank import Bank, SentenceEncoder, make_bank
 from training.batches import token_ids, token_mask
-from training.bootstrap import ndcg_at, recall_at, reciprocal_ranks
-from training.captions import KINDS, Kind
 from training.corpus import Described, evaluation_set
+from training.evaluation.bootstrap import ndcg_at, recall_at, reciprocal_ranks
 from training.fusing import mean_frames
 from training.models import Fusion
 from training.parts import Workers
+from training.world.captions import KINDS, Kind
 
 EVALUATION_SEED = 1
 FRAMES, WINDOWS = 4, 2  # of each segment

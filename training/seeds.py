@@ -16,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from gateway.errors import ConfigurationError
-from training.bootstrap import Interval
+from training.evaluation.bootstrap import Interval
 from training.trained import REPORT, Report
 
 T_95 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)  # by seeds, from two on

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from gateway.catalogue.catalogue import Catalogue
     from gateway.settings import Settings
-    from training.fit import Epoch, FitSettings
+    from training.tuning.fit import Epoch, FitSettings
 
 StepProgress = Callable[[str, int, int], None]  # what is being done, steps done, steps in all
 

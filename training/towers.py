@@ -18,7 +18,7 @@ from training.batches import PictureBatch, SoundBatch, fitting, halves, token_ma
 from training.models import mini_clip, mini_sound_encoder
 from training.parts import Workers, backward_in_parts
 from training.patches import LABELS
-from training.scenes import ABSENT, ATTRIBUTES
+from training.world.scenes import ABSENT, ATTRIBUTES
 
 HEAD_SCALE = 12.0  # of a unit vector, before the heads
 HEADS_SHARE = 1.0  # of the heads in the loss

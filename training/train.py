@@ -26,13 +26,13 @@ from training.bank import Bank, SentenceEncoder, training_bank
 from training.batches import PictureBatch, SoundBatch, picture_batch, sound_batch
 from training.curves import loss_curves
 from training.fusing import Fusing, FusionBatch, fusion_batch
-from training.loop import Progress, Stage, Step, run
 from training.parts import Workers
 from training.recall import Figures, held_out_figures
 from training.recipe import FULL, Recipe
-from training.spoken import mini_sentences
 from training.towers import Towers
 from training.trained import Report, load_clip, load_fusion, load_sound, save_report, save_trained
+from training.tuning.loop import Progress, Stage, Step, run
+from training.world.spoken import mini_sentences
 
 CURVES = "curves.svg"
 CHECKPOINTS = "checkpoints"

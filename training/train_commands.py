@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from ensembles.bundle import Bundle
     from gateway.catalogue.catalogue import Catalogue
     from gateway.settings import Settings
-    from training.bootstrap import Comparison
-    from training.fit import FitSettings
-    from training.runs import Run
+    from training.evaluation.bootstrap import Comparison
+    from training.tuning.fit import FitSettings
+    from training.tuning.runs import Run
 
 RunFolder = Annotated[
     Path | None, typer.Option("--run", help="The run's folder; by default DATA_DIR/training/KIND.")
@@ -59,8 +59,8 @@ def fusion(
     An interrupted run goes on when it is started again.
     """
     with needs_training_packages():
-        from training.finetune import train_fusion
-        from training.fit import FitSettings
+        from training.tuning.finetune import train_fusion
+        from training.tuning.fit import FitSettings
 
     settings, catalogue = open_catalogue(data_dir)
     wanted = _wanted(FitSettings(), epochs, batch, learning_rate, patience, seed)
@@ -92,7 +92,7 @@ def clip(
     when it is started again.
     """
     with needs_training_packages():
-        from training.lora import SETTINGS, train_clip
+        from training.tuning.lora import SETTINGS, train_clip
 
     settings, catalogue = open_catalogue(data_dir)
     wanted = _wanted(SETTINGS, epochs, batch, learning_rate, patience, seed)
@@ -107,7 +107,7 @@ def clip(
 def validate(folder: Annotated[Path, typer.Argument(help="Of a run.")]) -> None:
     """Show how a run's weights do on the pairs that were held out."""
     with needs_training_packages():
-        from training.runs import read_run
+        from training.tuning.runs import read_run
     _tell(read_run(folder), folder)
 
 
@@ -117,8 +117,8 @@ def export(
 ) -> None:
     """Export a run's weights as a new bundle beside the current one, which stays current."""
     with needs_training_packages():
-        from training.candidates import export_run
-        from training.runs import read_run
+        from training.tuning.candidates import export_run
+        from training.tuning.runs import read_run
 
     settings, _ = open_catalogue(data_dir)
     with steps() as progress:
@@ -138,13 +138,13 @@ def compare(
 ) -> None:
     """Compare two bundles' exported files on the pairs that a run held out."""
     with needs_training_packages():
-        from training.contest import compare_bundles
-        from training.runs import read_run
+        from training.tuning.contest import compare_bundles
+        from training.tuning.runs import read_run
 
     settings, catalogue = open_catalogue(data_dir)
     base = current or _current(settings, catalogue).id
     contest = compare_bundles(read_run(folder), folder, (candidate, base), settings, catalogue)
-    from training.eval_tables import measures_table
+    from training.evaluation.tables import measures_table
 
     show(measures_table(contest.measures, f"{contest.pairs} held-out pairs"))
     _verdict(candidate, base, contest.comparison)
@@ -156,7 +156,7 @@ def promote(
 ) -> None:
     """Make a bundle the one that searches use; all videos' rows are made from their tokens."""
     with needs_training_packages():
-        from training.promote import promote as make_current
+        from training.tuning.promote import promote as make_current
 
     settings, catalogue = open_catalogue(data_dir)
     logging.getLogger("pixserve").setLevel(logging.ERROR)  # new collections are no news
@@ -181,7 +181,7 @@ def keep(
 ) -> None:
     """Keep the current bundle and remove a candidate."""
     with needs_training_packages():
-        from training.candidates import keep_current
+        from training.tuning.candidates import keep_current
 
     settings, catalogue = open_catalogue(data_dir)
     kept = keep_current(bundle, settings.models_dir, catalogue)
@@ -207,9 +207,9 @@ def strategies(
     Without --pairs: on the made-up corpus, over the trained encoders of mini; no stack is needed.
     """
     with needs_training_packages():
-        from training.contest import contest_on_pairs
-        from training.corpus_contest import contest_on_corpus
-        from training.fit import FitSettings
+        from training.tuning.contest import contest_on_pairs
+        from training.tuning.corpus_contest import contest_on_corpus
+        from training.tuning.fit import FitSettings
 
     wanted = _wanted(FitSettings(), epochs, batch, learning_rate, None, seed)
     with epochs_shown() as progress:
@@ -219,7 +219,7 @@ def strategies(
             settings, catalogue = open_catalogue(data_dir)
             bundle = _current(settings, catalogue)
             contest = contest_on_pairs(pairs, bundle, catalogue, settings, wanted, progress)
-    from training.eval_tables import contest_table
+    from training.evaluation.tables import contest_table
 
     show(contest_table(contest))
     write_report(out, contest)
@@ -244,7 +244,7 @@ def cost(
 
 
 def _current(settings: "Settings", catalogue: "Catalogue") -> "Bundle":
-    from training.candidates import find_bundle
+    from training.tuning.candidates import find_bundle
 
     named = catalogue.versions.current()
     if named is None:
@@ -262,7 +262,7 @@ def _wanted(
 ) -> "FitSettings":
     import msgspec
 
-    from training.fit import FitSettings
+    from training.tuning.fit import FitSettings
 
     given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate,
              "patience": patience, "seed": seed}  # fmt: skip
@@ -274,7 +274,7 @@ def _wanted(
 
 
 def _tell(run: "Run", folder: Path) -> None:
-    from training.eval_tables import measures_table
+    from training.evaluation.tables import measures_table
 
     title = f"{run.kind} of {run.trained_from}: {run.held_out} of {run.pairs} pairs were held out"
     show(measures_table(run.measures, title))
@@ -286,7 +286,7 @@ def _tell(run: "Run", folder: Path) -> None:
 
 
 def _verdict(new: str, old: str, comparison: "Comparison") -> None:
-    from training.eval_tables import interval_text
+    from training.evaluation.tables import interval_text
 
     verdict = "is better" if comparison.is_better else "is not surely better"
     gap = interval_text(comparison.difference, sign=True)

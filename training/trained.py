@@ -14,7 +14,7 @@ from ensembles.contracts import Dimensions
 from export.profile_rows import OWN_FILES, OWN_WEIGHTS, TOKENIZER
 from gateway.errors import ConfigurationError
 from training.models import Fusion, SoundEncoder, fusion, mini_clip, mini_sound_encoder
-from training.tokens import mini_tokenizer
+from training.tuning.tokens import mini_tokenizer
 
 REPORT = "training.json"
 READABLE = 0o644  # by all: safetensors keeps its files to their owner

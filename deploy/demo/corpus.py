@@ -9,7 +9,7 @@ from pathlib import Path
 from deploy.demo.render import DemoVideo
 from deploy.demo.topics import TextQuery
 from gateway.schemas import VideoMetadata
-from training.scenes import SEGMENT_S, Figure, Look, Segment, Sound
+from training.world.scenes import SEGMENT_S, Figure, Look, Segment, Sound
 
 NAME = "shapes"
 KEY_CHARS = 8  # of the content's hash in the file's name
@@ -54,7 +54,7 @@ def corpus_video(folder: Path) -> DemoVideo:
     path = folder / f"{NAME}-{key}.mp4"
     folder.mkdir(parents=True, exist_ok=True)
     if not path.is_file():
-        from training.videos import write_video  # it draws with torch
+        from training.world.videos import write_video  # it draws with torch
 
         write_video(path, segments)
     metadata = VideoMetadata(

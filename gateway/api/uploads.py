@@ -47,7 +47,7 @@ from gateway.settings import Settings
 from gateway.threads import Threads
 from ingest.media import MediaInfo
 from ingest.probe import probe, read_packets
-from ingest.transcripts import read_sidecar
+from ingest.transcripts.subtitles import read_sidecar
 
 MAX_UPLOADS = 16  # at the same time
 MAX_METADATA_BYTES = 64 * 1024
