@@ -11,6 +11,7 @@ import httpx
 import pytest
 
 from gateway.api.app import ROUTES
+from gateway.api.routes_search import MAX_BODY_BYTES
 from gateway.api.service import endpoint_of
 from gateway.search.query import MAX_QUERY_CLIP_BYTES
 from tests.catalogues import new_video
@@ -178,7 +179,7 @@ def test_an_enormous_query_is_refused(http: httpx.Client) -> None:
 
 
 def test_an_enormous_body_is_refused(http: httpx.Client) -> None:
-    reply = http.post("/v1/search", content=b"x" * (49 * 1024**2))
+    reply = http.post("/v1/search", content=b"x" * (MAX_BODY_BYTES + 1))
     assert reply.status_code == 413
     assert reply.json()["error"] == "too_large"
 
