@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import threading
+from multiprocessing import Pipe
 from pathlib import Path
+from threading import Thread
 
 import numpy as np
 import pytest
+import uvloop
 
 from gateway.errors import ConfigurationError, Unavailable
 from loadtest.harness.distributed import Cluster, Station
@@ -27,6 +30,7 @@ from loadtest.harness.scenario import (
     Slo,
 )
 from loadtest.harness.verify_server import ServerPlan, running_server
+from loadtest.harness.worker.fire import listen
 from loadtest.harness.worker.http import HttpClient, NoReply, Request, check_url
 from loadtest.harness.worker.share import Batch, Done, Share
 from tests.harness_servers import (
@@ -312,3 +316,19 @@ def test_a_reply_that_is_cut_short_is_a_failure():
 def test_what_is_no_address_of_a_server_is_refused(url):
     with pytest.raises(ConfigurationError, match="no URL like"):
         check_url(url)
+
+
+def test_what_is_told_waits_for_a_parent_that_is_slow_to_read() -> None:
+    ours, theirs = Pipe()
+    much = b"x" * (8 * 1024**2)  # more than a pipe holds
+    parent = Thread(target=lambda: heard.append(theirs.recv()), daemon=True)
+    heard: list[bytes] = []
+
+    async def tell() -> None:
+        listen(ours, lambda: None)
+        parent.start()
+        ours.send(much)
+
+    uvloop.run(tell())
+    parent.join()
+    assert heard == [much]

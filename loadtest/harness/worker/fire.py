@@ -12,7 +12,7 @@ import resource
 import signal
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
 from typing import Any
@@ -69,18 +69,28 @@ async def _run(share: Share, pipe: Connection) -> None:
         pipe.send(Ready())
         begin: Go = await _received(pipe)
         run = Firing(share, senders, begin.start_s, pipe.send)
-        asyncio.get_running_loop().add_reader(pipe.fileno(), run.stop)
+        listen(pipe, run.stop)
         try:
             await run.run()
         finally:
             asyncio.get_running_loop().remove_reader(pipe.fileno())
 
 
+def listen(pipe: Connection, heard: Callable[[], None]) -> None:
+    """Call `heard` in the running loop whenever something is there to be received.
+
+    libuv makes what it watches non-blocking; a send into a full pipe would then fail in place of
+    waiting for a busy machine to read it, and with it the whole run.
+    """
+    asyncio.get_running_loop().add_reader(pipe.fileno(), heard)
+    os.set_blocking(pipe.fileno(), True)
+
+
 async def _received(pipe: Connection) -> Any:
     """Return the next message of the parent."""
     arrived = asyncio.Event()
     loop = asyncio.get_running_loop()
-    loop.add_reader(pipe.fileno(), arrived.set)
+    listen(pipe, arrived.set)
     await arrived.wait()
     loop.remove_reader(pipe.fileno())
     return pipe.recv()
