@@ -25,8 +25,8 @@ TARGETS: tuple[Target, ...] = ("cpu", "cuda", "gpu")
 
 CPU_RUN_BATCH = 8  # rows that an encoder runs at once on a CPU, so that ingest cannot hold it long
 GPU_RUN_BATCH = 64
-# An encoder computes for milliseconds on all cores; what is short on the way of a search (Milvus, the
-# gateway) goes first. At 20 searches a second on 2 cores that took p95 from 94 to 76 ms.
+# An encoder computes for milliseconds on all cores; what is short on the way of a search (Milvus,
+# the gateway) goes first. At 20 searches a second on 2 cores that took p95 from 94 to 76 ms.
 QUERY_NICE = 5
 INGEST_NICE = 10  # the models that only ingest uses yield to all of that
 
