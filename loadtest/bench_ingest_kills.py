@@ -12,6 +12,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -32,7 +33,6 @@ from loadtest.stack import MeasuredStack
 
 VIDEO_S = (4.0, 12.0)  # shortest, longest
 HEIGHT_PX = 180
-SHORTEST_WINDOW_S = 0.5  # after a worker's start, in which it is killed
 RESTART_S = 300.0  # for the supervisor to start the worker again, on a busy machine
 JOBS_S = 900.0  # for all jobs of one round to end
 POLL_S = 0.02
@@ -101,8 +101,9 @@ async def bench_kills(
             calm = await _round(doors, client, files, creator, lambda _: None)
             _delete(client, calm.video_ids)
             progress(f"undisturbed: {calm.seconds:.1f} s")
-            window_s = max(SHORTEST_WINDOW_S, 2 * calm.seconds / max(kills, 1))
-            killer = _Killer(stack, client, random.Random(seed), window_s, progress)  # noqa: S311
+            window_s = calm.seconds / max(kills, 1)
+            seeded = random.Random(seed)  # noqa: S311 (a schedule, not a secret)
+            killer = _Killer(stack, client, len(files), seeded, window_s, progress)
             stormy = await _round(doors, client, files, creator, partial(killer.kill, kills))
             verified = await comparison.verify(
                 doors.settings, doors.catalogue, doors.milvus, doors.bundle, lambda *_: None
@@ -134,12 +135,15 @@ async def _round(
     creator: str,
     meanwhile: Callable[[Sequence[Accepted]], None],
 ) -> _Round:
-    """Ingest all files, with something that happens meanwhile."""
+    """Ingest all files, with something that happens from the first upload on, in a thread."""
     begun_s = time.monotonic()
-    accepted = [
-        client.upload(path, VideoMetadata(creator_id=creator, title=path.stem)) for path in files
-    ]
-    meanwhile(accepted)
+    accepted: list[Accepted] = []
+    with ThreadPoolExecutor(1) as threads:
+        happening = threads.submit(meanwhile, accepted)
+        for path in files:
+            metadata = VideoMetadata(creator_id=creator, title=path.stem)
+            accepted.append(client.upload(path, metadata))
+        happening.result()
     jobs = [client.wait(upload.job_id, timeout_s=JOBS_S) for upload in accepted]
     seconds = time.monotonic() - begun_s
     failed = [f"{job.video_id}: {job.error}" for job in jobs if job.state != "succeeded"]
@@ -159,6 +163,7 @@ def _delete(client: Client, video_ids: Sequence[str]) -> None:
 class _Killer:
     stack: MeasuredStack
     client: Client
+    videos: int
     generator: random.Random
     window_s: float  # after a worker's start, in which it is killed
     progress: Progress
@@ -170,13 +175,14 @@ class _Killer:
         while len(self.held) < kills:
             before = _worker(self.stack, before)
             time.sleep(self.generator.uniform(0, self.window_s))
-            states = Counter(self.client.job(upload.job_id).state for upload in accepted)
-            if not states["queued"] + states["running"]:
+            states = Counter(self.client.job(upload.job_id).state for upload in tuple(accepted))
+            ended = states.total() - states["queued"] - states["running"]
+            if ended == self.videos:
                 return
             assert before.pid is not None
             os.kill(before.pid, signal.SIGKILL)
             self.held.append(states["running"] > 0)
-            done = f"{states['succeeded']} of {len(accepted)} videos are done"
+            done = f"{states['succeeded']} of {self.videos} videos are done"
             self.progress(f"kill {len(self.held)} of {kills}: {done}")
 
 

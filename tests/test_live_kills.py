@@ -10,7 +10,7 @@ from loadtest.stack import find_stack
 
 pytestmark = [pytest.mark.live, pytest.mark.anyio]
 
-VIDEOS, KILLS, SEED = 4, 2, 11
+VIDEOS, KILLS, SEED = 6, 2, 11
 
 
 async def test_kills_at_random_moments_change_nothing(demo, tmp_path: Path) -> None:
