@@ -25,10 +25,10 @@ from gateway.errors import ConfigurationError, Conflict, NotFound, PixserveError
 from gateway.index.rows import VideoFields
 from ingest.chunks import cut_chunks
 from ingest.from_tokens import check_segments, rows_from_tokens
-from ingest.gathering import Part, joined, part_of
+from ingest.gathering import Part, joined
 from ingest.kept_places import ANY_WEIGHTS, kept_segments, reweighed
 from ingest.media import no_packets
-from ingest.pipeline import CHUNK_TIMEOUT_S, analyse
+from ingest.pipeline import AnalysisRequest, analyse, embed_chunk
 from ingest.probe import probe, read_packets
 from ingest.reindex import checked_tokens, fused_of
 from ingest.tasks import WRITE_S, analysis_request, erase_rows, write_index
@@ -177,7 +177,7 @@ class _Build:
         request = await doors.disk.call(analysis_request, doors, seen, folder)
         kept = await doors.disk.call(_kept, self._sources, folder, segments)
         if kept is not None:
-            return await _embedded_again(doors, path, record.id, segments, kept)
+            return await _embedded_again(doors, path, request, segments, kept)
         analysis = await analyse(path, request, doors.settings, doors.triton, lambda *_: None)
         try:
             check_segments(analysis.tokens, segments)
@@ -212,7 +212,11 @@ class _Build:
 
 
 async def _embedded_again(
-    doors: Doors, path: Path, video_id: str, segments: Sequence[SegmentFacts], kept: Tokens
+    doors: Doors,
+    path: Path,
+    request: AnalysisRequest,
+    segments: Sequence[SegmentFacts],
+    kept: Tokens,
 ) -> Tokens:
     """Embed a video with the doors' bundle at the places that its kept tokens tell of."""
     info = await asyncio.to_thread(probe, path)
@@ -221,8 +225,7 @@ async def _embedded_again(
     chunks = cut_chunks(path, info, packets, places, texts, ANY_WEIGHTS, doors.settings)
     parts: list[Part] = []
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-        found = await doors.triton.embed_video(chunk.input, timeout_s=CHUNK_TIMEOUT_S)
-        parts.append(part_of(video_id, doors.bundle.id, chunk, found))
+        parts.append(await embed_chunk(chunk, request, doors.triton))
     return reweighed(joined(doors.bundle.id, parts), kept)
 
 

@@ -173,7 +173,7 @@ async def _embedded(
     running: deque[asyncio.Task[Part]] = deque()
     try:
         while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            running.append(asyncio.create_task(_embed(chunk, request, triton)))
+            running.append(asyncio.create_task(embed_chunk(chunk, request, triton)))
             if len(running) > IN_FLIGHT:
                 yield await running.popleft()
         while running:
@@ -185,7 +185,8 @@ async def _embedded(
                 await task
 
 
-async def _embed(chunk: Chunk, request: AnalysisRequest, triton: Embedder) -> Part:
+async def embed_chunk(chunk: Chunk, request: AnalysisRequest, triton: Embedder) -> Part:
+    """Embed one chunk of the requested video; raises what `Embedder.embed_video` does."""
     embeddings = await triton.embed_video(chunk.input, timeout_s=CHUNK_TIMEOUT_S)
     return part_of(request.video_id, request.model_version, chunk, embeddings)
 

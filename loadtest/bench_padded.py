@@ -15,13 +15,11 @@ from itertools import accumulate
 from pathlib import Path
 
 import msgspec
-import numpy as np
 
 from ensembles.build import machine_cores
 from ensembles.bundle import Bundle
-from ensembles.contracts import TextEncoder
 from gateway.triton import Triton
-from loadtest.floor import TOWERS, open_encoder, open_tokenizer
+from loadtest.floor import TOWERS, open_encoder, open_tokenizer, padded, padding_of
 from loadtest.queries import unique_queries
 from loadtest.stack import MeasuredStack
 from loadtest.stats import Latencies, latencies
@@ -57,7 +55,7 @@ class PaddedEncoders:
         self._tokenizers = {
             encoder: open_tokenizer(models_dir, bundle, encoder) for encoder in TOWERS
         }
-        self._limits: dict[TextEncoder, int] = {"clip": bundle.dims.clip_tokens, "sentence": 0}
+        self._limits = padding_of(bundle)
 
     def clip_tokens(self, text: str) -> int:
         """Return how many tokens the CLIP tower reads, without padding."""
@@ -67,14 +65,7 @@ class PaddedEncoders:
         """Tokenize one query and run both towers."""
         for encoder, session in self._sessions.items():
             feed = self._tokenizers[encoder].encode([text], ["query"])
-            limit = self._limits[encoder]
-            session.run(
-                None,
-                {
-                    name: np.pad(ids, ((0, 0), (0, max(0, limit - ids.shape[1]))))
-                    for name, ids in feed.items()
-                },
-            )
+            session.run(None, padded(feed, self._limits[encoder]))
 
 
 async def bench_padded(

@@ -4,8 +4,10 @@ It is what a program with the models of its own would pay. Sessions are opened a
 backend opens them, on as many threads as the served model has.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import onnxruntime as ort
 
 from ensembles.arrays import FloatArray
@@ -13,7 +15,7 @@ from ensembles.build import machine_cores
 from ensembles.bundle import Bundle, bundle_folder
 from ensembles.contracts import TEXT_MODELS, TextEncoder
 from ensembles.pbtxt import QUERY_MODELS, thread_budget
-from ensembles.tokens import BucketTokenizer
+from ensembles.tokens import BucketTokenizer, TokenArray
 
 QUERY_ENCODERS: tuple[TextEncoder, ...] = ("clip", "sentence")  # what embed_query runs
 TOWERS = {encoder: TEXT_MODELS[encoder] for encoder in QUERY_ENCODERS}
@@ -35,6 +37,19 @@ class BareEncoders:
         feed = self._tokenizers[encoder].encode([text], ["query"])
         embedding: FloatArray = self._sessions[encoder].run(None, feed)[0][0]
         return embedding
+
+
+def padding_of(bundle: Bundle) -> dict[TextEncoder, int]:
+    """Return to how many tokens a checkpoint's own processor pads each encoder's texts."""
+    return {"clip": bundle.dims.clip_tokens, "sentence": 0}
+
+
+def padded(feed: Mapping[str, TokenArray], tokens: int) -> dict[str, TokenArray]:
+    """Return what a tokenizer gave, (n, at most `tokens`), with zeros up to that width."""
+    return {
+        name: np.pad(ids, ((0, 0), (0, max(0, tokens - ids.shape[1]))))
+        for name, ids in feed.items()
+    }
 
 
 def open_tokenizer(models_dir: Path, bundle: Bundle, encoder: TextEncoder) -> BucketTokenizer:

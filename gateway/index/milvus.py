@@ -47,6 +47,7 @@ class Milvus:
         self.stored = Stored(self._calls)
         self._ef = ef
         self._engine: Engine | None = None
+        self._looked_at: set[str] = set()  # collections whose index has the metric of now
 
     async def ensure_collections(self, bundle: Bundle, *, timeout_s: float) -> None:
         """Make the collections of a bundle where they are missing; harmless to repeat.
@@ -64,7 +65,9 @@ class Milvus:
             described = schema.describe_collection(name)
             reply = await self._calls.send("DescribeCollection", described, until)
             schema.check_schema(bundle, leg, reply.schema)
-            await self._drop_other_index(bundle, leg, until)
+            if name not in self._looked_at:
+                await self._drop_other_index(bundle, leg, until)
+                self._looked_at.add(name)
         except CollectionMissing:
             create = schema.create_collection(bundle, leg)
             await self._calls.send("CreateCollection", create, until)

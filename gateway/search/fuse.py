@@ -119,11 +119,8 @@ def fuse(
         found = matches.get(leg, ())
         for match, value in zip(found, _values(found, rule), strict=True):
             score = _leg_score(match, weights[leg], value)
-            if legs := by_segment.get(match.segment_id):
-                legs.append(score)
-            else:
-                by_segment[match.segment_id] = [score]
-                videos[match.segment_id] = match.video_id
+            by_segment.setdefault(match.segment_id, []).append(score)
+            videos[match.segment_id] = match.video_id
     return tuple(
         Fused(segment_id, videos[segment_id], tuple(legs), fusion_of(legs))
         for segment_id, legs in sorted(by_segment.items())

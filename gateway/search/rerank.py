@@ -44,11 +44,9 @@ class PixLaw:
 class Scored(msgspec.Struct, frozen=True):
     """One segment with its final score and all that it came about by."""
 
-    segment_id: str
-    video_id: str
+    fused: Fused
     score: float
     evidence: float  # 0…1, what the cut-off looks at
-    fused: Fused
     coherence: float  # what neighbours add
     relevance: float  # 0…1
     pix: int
@@ -56,6 +54,16 @@ class Scored(msgspec.Struct, frozen=True):
     rank: int  # among all segments that matched, from 1
     rank_without_pix: int
     law: PixLaw
+
+    @property
+    def segment_id(self) -> str:
+        """Which one it is."""
+        return self.fused.segment_id
+
+    @property
+    def video_id(self) -> str:
+        """What it is a part of."""
+        return self.fused.video_id
 
     @property
     def parts(self) -> ScoreParts:
@@ -104,20 +112,18 @@ def rerank(
     plain_ranks = {name: rank for rank, name in enumerate(_best_first(relevances), 1)}
     return tuple(
         Scored(
-            segment_id=segment_id,
-            video_id=known[segment_id].video_id,
-            score=scores[segment_id],
-            evidence=evidence_of(known[segment_id].legs),
-            fused=known[segment_id],
-            coherence=coherence.get(segment_id, 0.0),
-            relevance=relevances[segment_id],
-            pix=pix[known[segment_id].video_id],
-            gain=gains[known[segment_id].video_id],
+            fused=one,
+            score=scores[one.segment_id],
+            evidence=evidence_of(one.legs),
+            coherence=coherence.get(one.segment_id, 0.0),
+            relevance=relevances[one.segment_id],
+            pix=pix[one.video_id],
+            gain=gains[one.video_id],
             rank=rank,
-            rank_without_pix=plain_ranks[segment_id],
+            rank_without_pix=plain_ranks[one.segment_id],
             law=law,
         )
-        for rank, segment_id in enumerate(_best_first(scores), 1)
+        for rank, one in enumerate(map(known.__getitem__, _best_first(scores)), 1)
     )
 
 

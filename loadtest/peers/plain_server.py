@@ -14,14 +14,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
 import torch
 import uvicorn
 from litestar import Litestar, get
 from pymilvus import MilvusClient
 from torch import nn
 
-from deploy.state import read_state
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
 from ensembles.contracts import TextEncoder
@@ -30,10 +28,10 @@ from export.checkpoints import NOWHERE, find_sources
 from export.encoders import encoder_builders
 from export.profiles import find_profile
 from gateway.catalogue.catalogue import Catalogue
-from gateway.errors import ConfigurationError
 from gateway.index.schema import collection_name
 from gateway.settings import Settings
-from loadtest.floor import TOWERS, open_tokenizer
+from loadtest.floor import TOWERS, open_tokenizer, padded, padding_of
+from loadtest.harness.place import Place
 from loadtest.stack import MeasuredStack, find_stack, measured_bundle
 
 LIMIT = 10  # hits of a reply
@@ -50,12 +48,9 @@ class Tower:
     def embed(self, text: str) -> FloatArray:
         """Return the unit vector of a text: (width,)."""
         feed = self.tokenizer.encode([text], ["query"])
-        padded = [
-            torch.from_numpy(np.pad(ids, ((0, 0), (0, max(0, self.least_tokens - ids.shape[1])))))
-            for ids in feed.values()
-        ]
+        ids_and_mask = map(torch.from_numpy, padded(feed, self.least_tokens).values())
         with torch.inference_mode():
-            return cast(FloatArray, self.module(*padded)[0].numpy())
+            return cast(FloatArray, self.module(*ids_and_mask)[0].numpy())
 
 
 def open_towers(stack: MeasuredStack, bundle: Bundle) -> dict[TextEncoder, Tower]:
@@ -63,12 +58,14 @@ def open_towers(stack: MeasuredStack, bundle: Bundle) -> dict[TextEncoder, Tower
     profile = find_profile(bundle.profile)
     sources = find_sources(profile, NOWHERE, random_weights=bundle.random_weights)
     builders = encoder_builders(profile, sources.weights)
-    limits: dict[TextEncoder, int] = {"clip": bundle.dims.clip_tokens, "sentence": 0}
+    limits = padding_of(bundle)
     return {
         encoder: Tower(
-            builders[model]().eval(), open_tokenizer(stack.models_dir, bundle, encoder), limit
+            builders[model]().eval(),
+            open_tokenizer(stack.models_dir, bundle, encoder),
+            limits[encoder],
         )
-        for (encoder, model), limit in zip(TOWERS.items(), limits.values(), strict=True)
+        for encoder, model in TOWERS.items()
     }
 
 
@@ -123,17 +120,9 @@ def main() -> None:
     parser.add_argument("--port", type=int, required=True)
     given = parser.parse_args()
     stack = find_stack(given.data_dir)
-    app = make_app(stack, _milvus(stack), asyncio.run(measured_bundle(stack)))
+    milvus = Place(stack.gateway, data_dir=stack.data_dir).part("milvus").address
+    app = make_app(stack, milvus, asyncio.run(measured_bundle(stack)))
     uvicorn.run(app, host="127.0.0.1", port=given.port, log_level="warning", access_log=False)
-
-
-def _milvus(stack: MeasuredStack) -> str:
-    state = read_state(stack.data_dir / "run")
-    parts = state.parts if state else ()
-    for part in parts:
-        if part.name == "milvus":
-            return part.address
-    raise ConfigurationError(f"the stack of {stack.data_dir} has no Milvus of its own")
 
 
 if __name__ == "__main__":
