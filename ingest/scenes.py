@@ -19,6 +19,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ingest.cuts import (
     Looks,
@@ -31,10 +32,10 @@ from ingest.cuts import (
     soft_cuts,
     sudden_changes,
 )
+from ingest.looking import Seen, look_in_parts
 from ingest.looks import Between, KeyframesWanted, SamplesWanted
 from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex
 from ingest.probe import PROBE_LIMITS, file_limits
-from ingest.replies import Reply
 from ingest.sandbox import Limits, run_limited
 from ingest.webp import PicturesWanted
 
@@ -49,7 +50,6 @@ MOTION_SIZE_FULL = 0.3  # size of predicted packets over keyframes at which moti
 
 SAMPLES_PER_S = 5.0
 MOTION_CHANGE_FULL = 0.1  # mean change of brightness between samples at which motion is 1
-LOOK_ARRAYS = 4  # of a reply; the predicted shares and those of pictures come after them
 FULL_CPU_SHARE = 2.0  # seconds of processor time a second of video, at most
 
 
@@ -88,20 +88,19 @@ def pictured_scenes(
         pictures=pictures,
     )
     limits = file_limits(path, PROBE_LIMITS)
-    reply = run_limited("keyframe_looks", path, wanted, limits)
-    keyframes = _pictures(reply, packets, info) if pictures else NO_KEYFRAMES
-    looks = _looks(reply, packets, info)
+    seen = look_in_parts(path, wanted, limits)
+    keyframes = _pictures(seen, packets, info) if pictures else NO_KEYFRAMES
+    looks = _looks(seen.looks, packets, info)
     cuts = cuts_at_early_keyframes(looks, packets)
     stretches = doubtful_changes(looks, packets)
     if tells:
-        predicted = reply.arrays[LOOK_ARRAYS].astype(np.float32)
-        cuts.extend(cuts_at_unpredicted(packets, hinted, predicted))
+        cuts.extend(cuts_at_unpredicted(packets, hinted, seen.predicted))
     elif len(looks):
         placed, doubts = place_cuts(looks, packets, hinted)
         cuts, stretches = [*cuts, *placed], [*stretches, *doubts]
     for stretch in _within_budget(stretches, packets, info.duration_s):
         reply = run_limited("looks_between", path, Between((stretch,)), limits)
-        cuts.extend(sudden_changes(_looks(reply, packets, info)))
+        cuts.extend(sudden_changes(_looks(reply.arrays, packets, info)))
     scenes = scenes_of(cuts, info.duration_s, lambda a, b: _packet_motion(packets, a, b))
     return scenes, keyframes
 
@@ -114,7 +113,7 @@ def full_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scen
     """
     limits = _full_limits(path, info)
     reply = run_limited("all_looks", path, SamplesWanted(SAMPLES_PER_S), limits)
-    looks = _looks(reply, packets, info)
+    looks = _looks(reply.arrays, packets, info)
     cuts = [_sharpen(time_s, packets) for time_s in sudden_changes(looks)]
     if info.audio is not None:
         onsets = run_limited("onsets", path, None, limits).arrays[0].astype(np.float64)
@@ -182,8 +181,8 @@ def scenes_of(
     return tuple(Scene(a, b, motion(a, b)) for a, b in pairwise(edges))
 
 
-def _looks(reply: Reply, packets: PacketIndex, info: MediaInfo) -> Looks:
-    ticks, hashes, colours, changes = reply.arrays[:LOOK_ARRAYS]
+def _looks(arrays: Sequence[NDArray[np.generic]], packets: PacketIndex, info: MediaInfo) -> Looks:
+    ticks, hashes, colours, changes = arrays
     order = np.argsort(ticks, kind="stable")
     return Looks(
         ticks=ticks.astype(np.int64)[order],
@@ -194,15 +193,11 @@ def _looks(reply: Reply, packets: PacketIndex, info: MediaInfo) -> Looks:
     )
 
 
-def _pictures(reply: Reply, packets: PacketIndex, info: MediaInfo) -> Keyframes:
-    ticks, sizes, joined = reply.arrays[LOOK_ARRAYS + 1 :]
-    width, height = reply.value_as(tuple[int, int])
-    data = joined.tobytes()
-    ends = np.cumsum(sizes.astype(np.int64)).tolist()
-    times_s = ticks.astype(np.float64) * packets.tick_s - info.start_s
+def _pictures(seen: Seen, packets: PacketIndex, info: MediaInfo) -> Keyframes:
+    width, height = seen.picture_size
     return Keyframes(
-        times_s=tuple(times_s.tolist()),
-        pictures=tuple(data[a:b] for a, b in pairwise([0, *ends])),
+        times_s=tuple(tick * packets.tick_s - info.start_s for tick in seen.pictures),
+        pictures=tuple(seen.pictures.values()),
         width=width,
         height=height,
     )
