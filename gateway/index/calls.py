@@ -118,12 +118,12 @@ def rpc_error(
     address: str, method: str, code: grpc.StatusCode, details: str | None
 ) -> PixserveError:
     """Return the error of a call that gRPC failed; address and details go to the log alone."""
+    if code is grpc.StatusCode.UNIMPLEMENTED:  # of the embedded engine, which is asked what it can
+        return Unsupported("milvus", f"this Milvus does not know {method}")
     reason = (details or "")[:MAX_REASON_CHARS]
     log.warning("Milvus at %s, %s: %s: %s", address, method, code.name, reason)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return DeadlineExceeded("milvus", f"Milvus took too long to {method}")
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return Unsupported("milvus", f"this Milvus does not know {method}")
     if code in INVALID_STATUSES:
         return InvalidRequest(f"Milvus refused to {method}: {reason}")
     return Unavailable("milvus", f"Milvus is not reachable ({code.name}); try again later")
