@@ -36,10 +36,11 @@ CREATOR = "hostile"
 class Searches(threading.Thread):
     """Searches at a rate, until stopped; `result` is there afterwards."""
 
-    def __init__(self, url: str, rate_per_s: float) -> None:
+    def __init__(self, url: str, rate_per_s: float, seed: int) -> None:
         super().__init__(daemon=True)
         self._place = Place(url)
-        self._stop = Stop()
+        self._seed = seed
+        self._ending = Stop()
         self._scenario = Scenario(
             name="search while hostile files come",
             load=Constant(rate_per_s=rate_per_s, duration_s=LONGEST_S, warm_up_s=5),
@@ -50,12 +51,14 @@ class Searches(threading.Thread):
 
     def run(self) -> None:
         """Ask."""
-        finished = run_scenario(self._scenario, Path(), self._place, seed=1, stop=self._stop)
+        finished = run_scenario(
+            self._scenario, Path(), self._place, seed=self._seed, stop=self._ending
+        )
         self.result = finished.result
 
     def end(self) -> RunResult:
         """Ask no more, and return what came of it."""
-        self._stop.asked = True
+        self._ending.asked = True
         self.join()
         assert self.result is not None
         return self.result
@@ -79,14 +82,14 @@ def outcome_of(client: Client, path: Path) -> str:
 def main(
     data_dir: Annotated[Path, typer.Option(help="Of the running stack.")],
     files: Annotated[int, typer.Option(min=1, help="How many.")] = 500,
-    seed: Annotated[int, typer.Option(help="Of the files.")] = 1,
+    seed: Annotated[int, typer.Option(help="Of files and queries.")] = 1,
     rate: Annotated[float, typer.Option(min=0.1, help="Searches a second.")] = 10.0,
 ) -> None:
     """Upload hostile files, one after the other, while searches go on."""
     url = find_stack(data_dir).gateway
     outcomes: Counter[str] = Counter()
     with TemporaryDirectory() as name, lured(Path(name)) as (lures, visits):
-        searches = Searches(url, rate)
+        searches = Searches(url, rate, seed)
         searches.start()
         with Client(url, UPLOAD_S) as client:
             for hostile in hostile_files(Path(name) / "files", files, seed, lures):
