@@ -27,7 +27,7 @@ from export.parity import (
     too_rounded,
 )
 from export.profile_rows import Precision
-from export.quantize import RECIPES, quantise, smooth
+from export.quantize import quantise, recipes_for, smooth
 from export.samples import Feed
 from gateway.errors import ConfigurationError
 
@@ -116,7 +116,7 @@ def _try_int8(
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         smoothed, candidate = Path(folder) / "smoothed.onnx", Path(folder) / "int8.onnx"
         smooth(path, sample.seen, smoothed)
-        for recipe in RECIPES:
+        for recipe in recipes_for(smoothed):
             quantise(smoothed, recipe, candidate)
             embeddings = run_encoder(candidate, sample.judged)
             int8 = compare(judged, embeddings)

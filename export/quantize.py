@@ -21,6 +21,7 @@ from onnxruntime.quantization.quant_utils import add_pre_process_metadata
 
 from ensembles.arrays import FloatArray
 from export.onnx import file_bytes, save_onnx, split_off
+from export.unfold import UNFOLDED, unfold_convolutions
 
 SMOOTHING = 0.6  # alpha of SmoothQuant: how much of the activations' spread the weights take
 LEAST_STRENGTH = 1e-5
@@ -32,12 +33,14 @@ class Recipe(msgspec.Struct, frozen=True):
     """Which MatMuls are quantised."""
 
     name: str
+    unfolded: bool  # convolutions over time, which `smooth` makes MatMuls of
     contracting: bool  # those with more inputs than outputs: a feed-forward block's last
 
 
 RECIPES = (
-    Recipe("every MatMul", contracting=True),
-    Recipe("every MatMul but those that contract", contracting=False),
+    Recipe("every MatMul and convolution over time", unfolded=True, contracting=True),
+    Recipe("every MatMul", unfolded=False, contracting=True),
+    Recipe("every MatMul but those that contract", unfolded=False, contracting=False),
 )  # the fastest first
 
 
@@ -50,7 +53,7 @@ def smooth(path: Path, feeds: Sequence[Feed], destination: Path) -> None:
         destination: the file to write.
     """
     strengths = _strengths(path, feeds, destination.with_name("probe.onnx"))
-    model = onnx.load(str(path))
+    model = _unfolded(path)
     readers = _matmuls_by_input(model)
     weights = {tensor.name: tensor for tensor in model.graph.initializer}
     scalers = {
@@ -69,18 +72,30 @@ def smooth(path: Path, feeds: Sequence[Feed], destination: Path) -> None:
     save_onnx(model, destination)
 
 
+def recipes_for(smoothed: Path) -> tuple[Recipe, ...]:
+    """Return the recipes that differ for what `smooth` wrote."""
+    model = onnx.load(str(smoothed), load_external_data=False)
+    return RECIPES if any(map(_is_unfolded, model.graph.node)) else RECIPES[1:]
+
+
 def quantise(smoothed: Path, recipe: Recipe, destination: Path) -> None:
     """Write the int8 model of a recipe from what `smooth` wrote."""
-    excluded = [] if recipe.contracting else _contracting(smoothed)
     quantize_dynamic(
         str(smoothed),
         str(destination),
         op_types_to_quantize=["MatMul"],
         per_channel=True,
         weight_type=QuantType.QInt8,
-        nodes_to_exclude=excluded,
+        nodes_to_exclude=_excluded(smoothed, recipe),
         use_external_data_format=split_off(file_bytes(smoothed)),
     )
+
+
+def _unfolded(path: Path) -> Any:
+    model = onnx.load(str(path))
+    unfold_convolutions(model)
+    _drop_unread_weights(model)
+    return model
 
 
 def _matmuls_by_input(model: Any) -> dict[str, list[Any]]:
@@ -102,7 +117,7 @@ def _strengths(path: Path, feeds: Sequence[Feed], probe: Path) -> dict[str, Floa
         feeds: real inputs.
         probe: where to write a copy of the model that gives its activations out.
     """
-    model = onnx.load(str(path))
+    model = _unfolded(path)
     names = sorted(_matmuls_by_input(model))
     kind = onnx.TensorProto.FLOAT
     model.graph.output.extend(helper.make_tensor_value_info(name, kind, None) for name in names)
@@ -141,13 +156,24 @@ def _drop_unread_weights(model: Any) -> None:
         model.graph.initializer.remove(tensor)
 
 
-def _contracting(path: Path) -> list[str]:
-    model = onnx.load(str(path), load_external_data=False)
+def _excluded(smoothed: Path, recipe: Recipe) -> list[str]:
+    """Return the names of the MatMuls that a recipe leaves in fp32."""
+    model = onnx.load(str(smoothed), load_external_data=False)
     shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     return [
         node.name
         for node in model.graph.node
         if node.op_type == "MatMul"
-        and len(shape := shapes.get(node.input[1], ())) == 2
-        and shape[0] > shape[1]
+        and (
+            (_is_unfolded(node) and not recipe.unfolded)
+            or (_contracts(shapes.get(node.input[1], ())) and not recipe.contracting)
+        )
     ]
+
+
+def _is_unfolded(node: Any) -> bool:
+    return node.op_type == "MatMul" and bool(node.name.endswith(UNFOLDED))
+
+
+def _contracts(shape: Sequence[int]) -> bool:
+    return len(shape) == 2 and shape[0] > shape[1]
