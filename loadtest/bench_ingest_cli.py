@@ -1,6 +1,6 @@
 """`pixserve bench ingest` and `kills`: how fast videos can be found, and what survives kills."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +12,11 @@ from gateway.errors import InvalidRequest
 if TYPE_CHECKING:
     from rich.table import Table
 
+    from deploy.demo.render import DemoVideo
+    from loadtest.bench_ingest import IngestReport
+    from loadtest.bench_ingest_media import Recipe
     from loadtest.bench_ingest_way import WayReport
+    from loadtest.stack import MeasuredStack
 
 DataDir = Annotated[
     Path, typer.Option(envvar="PIXSERVE_DATA_DIR", help="Of the stack that is measured.")
@@ -31,8 +35,11 @@ INGEST_HELP = """Ingest long generated videos: speed, stages, processor time, me
 
   pixserve bench ingest --minutes 1 --minutes 10 --minutes 60 --height 720 --height 1080
 
+  pixserve bench ingest --minutes 1 --together 8
+
 Each video is made once and kept in the data folder. Beside it, in the same run, a process decodes
-all of it with PyAV and keeps a frame every five seconds. --demo ingests the demo videos instead.
+all of it with PyAV and keeps a frame every five seconds. --together uploads so many different
+videos of each kind at once and tells their speed alone; --demo those of the demo.
 """
 KILLS_HELP = """Kill the worker at random moments of an ingest, and compare with one without kills.
 
@@ -64,6 +71,9 @@ def ingest(
     keyframes: Annotated[
         list[str] | None, typer.Option(help="cuts, fixed; repeatable; default: both.")
     ] = None,
+    together: Annotated[
+        int, typer.Option(min=0, max=1_000, help="So many of a kind at once; 0: one by one.")
+    ] = 0,
     demo: Annotated[bool, typer.Option("--demo", help="The demo videos instead.")] = False,
     json: Json = None,
 ) -> None:
@@ -88,6 +98,9 @@ def ingest(
         for long in minutes or DEFAULT_MINUTES
         for where in chosen
     ]
+    if together:
+        write_report(json, [_together(stack, recipe, together) for recipe in recipes])
+        return
     reports = []
     for recipe in recipes:
         with _share(f"making {recipe.name}") as told:
@@ -169,22 +182,47 @@ def scenes(
 def _demo(data_dir: Path, json: Path | None) -> None:
     """Ingest the demo videos once more, as a new creator, and delete them again."""
     from deploy.demo.render import render_all
-    from gateway.client import Client
-    from loadtest.bench_ingest import bench_ingest
     from loadtest.stack import find_stack
-    from loadtest.tables import progress, write_report
+    from loadtest.tables import write_report
 
     stack = find_stack(data_dir)
     videos = render_all(stack.data_dir / "demo", lambda _name, _done, _total: None)
+    write_report(json, _at_once(stack, "demo", videos))
+
+
+def _together(stack: "MeasuredStack", recipe: "Recipe", count: int) -> "IngestReport":
+    """Ingest so many videos of a kind at once."""
+    from msgspec.structs import replace
+
+    from deploy.demo.render import DemoVideo
+    from gateway.schemas import VideoMetadata
+    from loadtest.bench_ingest_media import made
+
+    videos = []
+    for seed in range(recipe.seed, recipe.seed + count):
+        one = replace(recipe, seed=seed)
+        with _share(f"making {one.name}") as told:
+            path = made(one, stack.data_dir / MEDIA, told)
+        metadata = VideoMetadata(title=path.stem, creator_id="bench")
+        videos.append(DemoVideo(path.stem, path, None, one.duration_s, metadata))
+    return _at_once(stack, f"{recipe.height_px}p, {recipe.keyframes}", videos)
+
+
+def _at_once(stack: "MeasuredStack", kind: str, videos: "Sequence[DemoVideo]") -> "IngestReport":
+    """Ingest videos that are all uploaded at the beginning, and say how fast that was."""
+    from gateway.client import Client
+    from loadtest.bench_ingest import bench_ingest
+    from loadtest.tables import progress
+
     with Client(stack.gateway) as client, progress("ingest", 2 * len(videos)) as advance:
         report = bench_ingest(client, videos, lambda _what: advance())
     typer.echo(
-        f"{report.videos} videos, {report.video_s:.0f} s: {report.wall_s:.1f} s of wall time "
-        f"({report.upload_s:.1f} s for the uploads), {report.times_real_time:.0f}× real time"
+        f"{kind}: {report.videos} videos, {report.video_s:.0f} s: {report.wall_s:.1f} s of wall "
+        f"time ({report.upload_s:.1f} s for the uploads), {report.times_real_time:.0f}× real time"
     )
     for failure in report.failed:
         typer.echo(f"failed: {failure}")
-    write_report(json, report)
+    return report
 
 
 def _table(report: "WayReport") -> "Table":
