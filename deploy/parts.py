@@ -27,11 +27,11 @@ from deploy.triton_wheel import (
     triton_environment,
     unique_prefix,
 )
+from ensembles import priorities
 from ensembles.bundle import repository_path, servable_bundles
 from gateway.errors import ConfigurationError
 from gateway.settings import PREFIX, Settings, settings_to_environment
 
-WORKER_NICE = 10
 GATEWAY_STOP_S = 12.0  # it finishes the requests that run
 WORKER_MARK = "worker.ready"  # the worker makes this file in the run folder when it takes jobs
 MILVUS_LITE = "milvus-lite"
@@ -134,6 +134,7 @@ def _triton(settings: Settings, variables: Mapping[str, str]) -> Part:
             command=triton_command(wheel, backends, plan),
             environment=triton_environment(wheel, backends, variables),
             folder=run_dir(settings),
+            nice=priorities.TRITON,
             shared_memory=plan.shared_memory,
         ),
         explain=explain_triton,
@@ -165,7 +166,7 @@ def _worker(settings: Settings, variables: Mapping[str, str]) -> Part:
             command=(sys.executable, "-m", "ingest.worker"),
             environment=variables,
             folder=run_dir(settings),
-            nice=WORKER_NICE,
+            nice=priorities.BACKGROUND,
             marks=(mark,),
         ),
         after=("milvus",),

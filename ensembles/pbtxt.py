@@ -13,6 +13,7 @@ from tritonclient.grpc import model_config_pb2 as pb
 
 from ensembles.contracts import Dimensions, Model, Tensor
 from ensembles.graphs import Ensemble, Step
+from ensembles.priorities import BACKGROUND, TRITON
 from ensembles.shapes import (
     engine_profiles,
     graph_shapes,
@@ -25,10 +26,6 @@ TARGETS: tuple[Target, ...] = ("cpu", "cuda", "gpu")
 
 CPU_RUN_BATCH = 8  # rows that an encoder runs at once on a CPU, so that ingest cannot hold it long
 GPU_RUN_BATCH = 64
-# An encoder computes for milliseconds on all cores; what is short on the way of a search (Milvus,
-# the gateway) goes first. At 20 searches a second on 2 cores that took p95 from 94 to 76 ms.
-QUERY_NICE = 5
-INGEST_NICE = 10  # the models that only ingest uses yield to all of that
 
 QUERY_MODELS = frozenset({"tokenize", "clip_text", "sentence", "sound_text"})
 TOKEN_MODELS = frozenset(
@@ -124,12 +121,10 @@ def _dtype(tensor: Tensor) -> int:
 def _use_python(config: pb.ModelConfig, model: Model, target: Target, threads: Threads) -> None:
     config.backend = model.runtime
     kind = pb.ModelInstanceGroup.KIND_CPU if target == "cpu" else pb.ModelInstanceGroup.KIND_AUTO
-    on_query_path = model.name in QUERY_MODELS
     config.instance_group.add(kind=kind, count=1)
+    on_query_path = model.name in QUERY_MODELS
     if not on_query_path:
-        _parameter(config, "nice", INGEST_NICE)
-    elif model.runtime == "encoder":
-        _parameter(config, "nice", QUERY_NICE)
+        _parameter(config, "nice", BACKGROUND - TRITON)
     for name, value in model.parameters.items():
         _parameter(config, name, value)
     if model.runtime != "encoder":

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import os
 import queue
 import threading
 from collections.abc import Iterator
@@ -12,10 +11,10 @@ from contextlib import suppress
 from multiprocessing import get_context
 from typing import Any, Protocol
 
+from ensembles.priorities import yield_to_searches
 from gateway.errors import ConfigurationError, Unavailable
 from ingest.bulk_work import Outcome, Work, analysed
 
-NICENESS = 10  # searches come first
 RAY_BATCH = 256  # videos of one Ray data set; the next one begins when all of them are done
 RAY_GATHER_S = 1.0  # for further videos to join a data set
 LANES_A_WORKER = 2  # while one file is analysed, another is taken in or written
@@ -68,7 +67,7 @@ class Processes:
 
     def _new_pool(self) -> ProcessPoolExecutor:
         context = get_context("spawn")  # a fork of many threads may hang
-        return ProcessPoolExecutor(self._workers, context, initializer=_begin)
+        return ProcessPoolExecutor(self._workers, context, initializer=yield_to_searches)
 
 
 class Ray:
@@ -159,8 +158,3 @@ def _connected(address: str, workers: int) -> Any:
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     ray.data.DataContext.get_current().enable_progress_bars = False
     return ray
-
-
-def _begin() -> None:
-    """Set a new process up."""
-    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
+from ensembles.priorities import yield_to_searches
 from gateway.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ DataDir = Annotated[
     Path, typer.Option(envvar="PIXSERVE_DATA_DIR", help="Of the stack.", show_default=True)
 ]
 DEFAULT_DATA_DIR = Path("pixserve-data")
-NICENESS = 10  # of a command that works beside searches for long
 CLEAR_LINE = "\r\x1b[K"
 
 T = TypeVar("T")
@@ -88,7 +88,7 @@ def run_local(data_dir: Path, work: "Callable[[Doors], Awaitable[T]]", *, nice: 
 
     logging.getLogger("pixserve").addHandler(logging.NullHandler())  # errors are told once
     if nice:
-        os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+        yield_to_searches()
     return asyncio.run(opened())
 
 
