@@ -15,6 +15,7 @@ from deploy.parts import require_exported
 from deploy.ports import pick_free
 from deploy.state import read_state
 from ensembles.bundle import read_bundle, repository_path
+from ensembles.priorities import BACKGROUND, TRITON
 from export.build import ensure_exported
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
@@ -87,8 +88,9 @@ def test_up_status_down(exported: Path) -> None:
                 assert reply.status == 200
         with socket.create_connection(("127.0.0.1", rpc_port)):
             pass
-        worker = psutil.Process(state["parts"][2]["pid"])
-        assert worker.nice() == 10
+        niceness = [psutil.Process(part["pid"]).nice() for part in state["parts"]]
+        ours = psutil.Process().nice()
+        assert niceness == [min(19, ours + more) for more in (TRITON, 0, BACKGROUND, 0)]
 
         again = pixserve("up", "--port", str(pick_free()), data_dir=exported)
         assert again.returncode == 1
