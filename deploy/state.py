@@ -15,7 +15,7 @@ from typing import Literal
 
 import msgspec
 
-from gateway.errors import ConfigurationError, Conflict
+from gateway.errors import ConfigurationError, Conflict, NotFound
 
 STATE_FILE = "state.json"
 LOCK_WAIT_S = 5.0  # for the keepers of a supervisor that was killed to finish
@@ -53,6 +53,14 @@ class StackState(msgspec.Struct, frozen=True, kw_only=True):
     def ready(self) -> bool:
         """Whether every part is."""
         return bool(self.parts) and all(p.state in ("ready", "external") for p in self.parts)
+
+    def part(self, name: str) -> PartState:
+        """Return a part by its name; raises `NotFound`."""
+        for part in self.parts:
+            if part.name == name:
+                return part
+        names = ", ".join(part.name for part in self.parts)
+        raise NotFound(f"the stack has no part {name}: it has {names or 'none'}")
 
 
 def now() -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from deploy.demo.render import render_all
 from deploy.demo.run import id_of, stack
-from deploy.state import StackState, read_state
+from deploy.state import read_state
 from ensembles.bundle import Bundle, list_bundles
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
@@ -44,7 +44,7 @@ def find_stack(data_dir: Path) -> MeasuredStack:
         models_dir=Settings(data_dir=str(folder)).models_dir,
         profile=state.profile,
         gateway=state.address,
-        triton=_part(state, "triton"),
+        triton=state.part("triton").address,
     )
 
 
@@ -101,7 +101,3 @@ def _processor() -> str:
     lines = Path("/proc/cpuinfo").read_text().splitlines()
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.machine())
-
-
-def _part(state: StackState, name: str) -> str:
-    return next(part.address for part in state.parts if part.name == name)

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import grpc
+import hypothesis
 import pytest
 
 from deploy.demo.render import DemoVideo, render_all
@@ -18,7 +19,9 @@ from ensembles.bundle import Band, Bundle, Capabilities
 from ensembles.contracts import Dimensions
 from gateway.catalogue.catalogue import Catalogue
 from gateway.client import Client
+from ingest.sandbox import SANDBOX
 from tests.catalogues import DATABASES, empty_catalogue, postgresql
+from tests.media import make_video
 from tests.stacks import JOB_TIMEOUT_S, LiveStack, running_stack
 
 MILVUS_START_S = 20
@@ -34,6 +37,10 @@ SMALL = Dimensions(
 )
 
 _versions = itertools.count(1)
+
+# How quick a busy machine is must decide no test.
+hypothesis.settings.register_profile("pixserve", deadline=None)
+hypothesis.settings.load_profile("pixserve")
 
 # A shell ignores SIGINT for what it runs in the background, and every process started here would
 # inherit that.
@@ -67,6 +74,27 @@ def make_bundle() -> Bundle:
             "keyword": Band(low=0.0, high=2.0),
         },
     )
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Iterator[None]:
+    """What a module of tests decodes in child processes, which end with it."""
+    yield
+    SANDBOX.close()
+
+
+@pytest.fixture(scope="session")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of six seconds with sound, for reading only."""
+    return make_video(tmp_path_factory.mktemp("media") / "video.mp4")
+
+
+@pytest.fixture(scope="session")
+def whisper(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A recogniser's model, for reading only."""
+    from tests.whispers import make_whisper  # needs an extra, and torch
+
+    return make_whisper(tmp_path_factory.mktemp("whisper"))
 
 
 @pytest.fixture(scope="session")

@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -58,9 +59,9 @@ async def add_video(
     """Add a searchable video with a segment of 5 s for each text, which looks like `picture`."""
     new = new_video(video_id, **metadata)
     rows = [
-        IndexRow(
-            segment_id=f"{video_id}-{5_000 * number:09d}",
-            video_id=video_id,
+        index_row(
+            video_id,
+            5_000 * number,
             creator_id=new.metadata.creator_id,
             title=new.metadata.title,
             category=new.metadata.category,
@@ -86,6 +87,22 @@ def store(catalogue: Catalogue, video_id: str, texts: Sequence[str], **metadata:
         for segment, text in zip(found.segments, texts, strict=True)
     ]
     catalogue.analyses.store(video_id, msgspec.structs.replace(found, segments=segments))
+
+
+def index_row(video_id: str, number: int = 0, **changes: Any) -> IndexRow:
+    """A segment's row: but for the changes nothing is known of it, and no leg has it."""
+    row = IndexRow(
+        segment_id=f"{video_id}-{number:09d}",
+        video_id=video_id,
+        creator_id="c",
+        title="",
+        category=None,
+        language=None,
+        tags=(),
+        duration_s=9.0,
+        text="",
+    )
+    return replace(row, **changes)
 
 
 def picture(video_id: str, number: int) -> bytes:

@@ -22,8 +22,8 @@ from gateway.catalogue.catalogue import Catalogue
 from gateway.index.milvus import Milvus
 from gateway.index.rows import IndexRow
 from gateway.settings import Settings, settings_to_environment
-from tests.catalogues import findings, new_video
 from tests.conftest import SMALL, free_port
+from tests.corpora import index_row, store
 
 START_S = 30.0
 STOP_S = 20.0
@@ -111,28 +111,22 @@ def wait_until_live(url: str, process: "subprocess.Popen[bytes]", log: Path) -> 
 def add_searchable(settings: Settings, video_id: str, texts: list[str], **metadata: object) -> str:
     """Put a video with these transcripts into catalogue and index, as the worker would."""
     catalogue = Catalogue(settings.database_url)
-    catalogue.library.add(new_video(video_id, **metadata))
-    found = findings(video_id, segments=len(texts))
-    segments = [
-        msgspec.structs.replace(segment, text=text)
-        for segment, text in zip(found.segments, texts, strict=True)
-    ]
-    catalogue.analyses.store(video_id, msgspec.structs.replace(found, segments=segments))
+    store(catalogue, video_id, texts, **metadata)
     record = catalogue.analyses.record(video_id)
     rows = [
-        IndexRow(
-            segment_id=segment.id,
-            video_id=video_id,
+        index_row(
+            video_id,
+            5_000 * number,
             creator_id=record.creator_id,
             title=record.title,
             category=record.category,
             language=record.language,
             tags=record.tags,
             duration_s=record.duration_s,
-            text=segment.text,
+            text=text,
             speech=unit(BUNDLE.dims.sentence),
         )
-        for segment in segments
+        for number, text in enumerate(texts)
     ]
     while job := catalogue.jobs.claim("test", lease_s=60):
         catalogue.jobs.finish(job)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import shutil
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ import numpy as np
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
-from gateway.catalogue.claims import ClaimedJob
+from gateway.catalogue.claims import ClaimedJob, Lane
 from gateway.catalogue.library import NewVideo
 from gateway.doors import Doors, open_doors
 from gateway.index.rows import LEGS
@@ -60,6 +60,17 @@ class Embedder:
             fused=units(len(chunk.transcripts), self._dims.fused, "fused"),
         )
 
+    async def embed_text(
+        self,
+        texts: Sequence[str],
+        role: str,
+        *,
+        timeout_s: float,  # noqa: ARG002 (as Triton has it)
+    ) -> FloatArray:
+        assert role == "passage"
+        self.before()
+        return np.concatenate([units(1, self._dims.sentence, text) for text in texts])
+
     async def fuse(self, tokens: SegmentTokens, *, timeout_s: float) -> FloatArray:  # noqa: ARG002
         self.fused += len(tokens.frames)
         return units(len(tokens.frames), self._dims.fused, "fused")
@@ -76,6 +87,15 @@ def units(count: int, width: int, seed: str) -> FloatArray:
 
 def embedder(doors: Doors) -> Embedder:
     return cast("Embedder", doors.triton)
+
+
+def failing_with(doors: Doors, error: Exception) -> None:
+    """Have every chunk fail from now on."""
+
+    def fail() -> None:
+        raise error
+
+    embedder(doors).before = fail
 
 
 def add(
@@ -105,8 +125,8 @@ def add(
     return accepted.job_id
 
 
-def claim(doors: Doors, lease_s: float = 60) -> ClaimedJob:
-    job = doors.catalogue.jobs.claim("test", lease_s=lease_s)
+def claim(doors: Doors, lease_s: float = 60, lane: Lane = "analyses") -> ClaimedJob:
+    job = doors.catalogue.jobs.claim("test", lease_s=lease_s, lane=lane)
     assert job is not None
     return job
 

@@ -15,7 +15,7 @@ import os
 import struct
 import wave
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
@@ -38,6 +38,7 @@ from deploy.demo.muxing import (
     text_packet,
     write_interleaved,
 )
+from ingest.media import PacketIndex
 
 Pixels = npt.NDArray[np.uint8]
 Samples = npt.NDArray[np.float32]
@@ -238,6 +239,27 @@ def enormous_png(side_px: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + b"".join(
         struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
         for kind, body in chunks
+    )
+
+
+def packet_index(
+    sizes: Sequence[int], keyframes: Collection[int], fps: float = 25.0
+) -> PacketIndex:
+    """Make up a picture stream, shown in the order of the file.
+
+    Args:
+        sizes: of the packets, bytes.
+        keyframes: the numbers of those that are keyframes.
+        fps: how many are shown a second.
+    """
+    ticks = np.arange(len(sizes), dtype=np.int64)
+    return PacketIndex(
+        ticks=ticks,
+        times_s=ticks / fps,
+        keyframes=np.isin(ticks, list(keyframes)),
+        sizes=np.array(sizes, np.int32),
+        tick_s=1 / fps,
+        end_s=len(sizes) / fps,
     )
 
 

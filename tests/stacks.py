@@ -3,8 +3,7 @@
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,7 +16,6 @@ from gateway.schemas import Accepted, Job, VideoMetadata
 
 PIXSERVE = Path(sys.executable).with_name("pixserve")
 JOB_TIMEOUT_S = 120.0
-CONDITION_TIMEOUT_S = 60.0
 # No test may depend on how quick a busy machine is; those of the deadline set their own.
 PATIENT = {
     "PIXSERVE_SEARCH_DEADLINE_MS": "5000",
@@ -40,7 +38,7 @@ class LiveStack:
         return state
 
     def part(self, name: str) -> PartState:
-        return next(part for part in self.state.parts if part.name == name)
+        return self.state.part(name)
 
     def processes(self, name: str) -> list[psutil.Process]:
         """A part's process and all below it."""
@@ -84,11 +82,3 @@ def pixserve(*arguments: str, timeout_s: float = 180) -> str:
     )
     assert done.returncode == 0, f"pixserve {' '.join(arguments)}:\n{done.stdout}"
     return done.stdout
-
-
-def until(condition: Callable[[], bool], timeout_s: float = CONDITION_TIMEOUT_S) -> None:
-    """Wait until a condition holds."""
-    end = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < end, f"did not come true in {timeout_s:g} s"
-        time.sleep(0.05)

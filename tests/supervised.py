@@ -9,7 +9,6 @@ import http.client
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,10 +21,10 @@ from deploy.process import Launch
 from deploy.spec import Limits, Observer, Part
 from deploy.stack import Stack
 from deploy.state import StackState, hold, is_held, read_state
+from tests.waiting import until
 
 FAST = Limits(first_backoff_s=0.1, last_backoff_s=0.4, stable_s=60.0, recheck_s=0.1, ready_s=20.0)
 WAIT_S = 20.0
-POLL_S = 0.02
 
 # Answers on a port that it writes to a file; GET /crash ends it with code 3.
 WEB = """
@@ -160,17 +159,9 @@ def pid_of(run_dir: Path, name: str) -> int:
     """Return the pid of a part that runs."""
     state = read_state(run_dir)
     assert state is not None
-    pid = next(p.pid for p in state.parts if p.name == name)
+    pid = state.part(name).pid
     assert pid is not None
     return pid
-
-
-def until(condition: Callable[[], bool]) -> None:
-    """Wait for a condition."""
-    give_up = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < give_up, "it never came to be"
-        time.sleep(POLL_S)
 
 
 def is_ready(run_dir: Path, pid: int) -> bool:

@@ -25,6 +25,7 @@ from tests.gateways import (
     running_gateway,
     start,
 )
+from tests.waiting import until
 
 
 @pytest.fixture(scope="module")
@@ -327,10 +328,8 @@ def logged(gateway: Gateway, request_id: str) -> list[dict[str, object]]:
 
 def test_requests_are_logged_as_one_json_line_each(http: httpx.Client, gateway: Gateway) -> None:
     http.get("/health/live", headers={"X-Request-Id": "look-for-me"})
-    deadline = time.monotonic() + 10
-    while not (found := logged(gateway, "look-for-me")):  # written when the reply is out
-        assert time.monotonic() < deadline
-    (line,) = found
+    until(lambda: logged(gateway, "look-for-me"))  # written when the reply is out
+    (line,) = logged(gateway, "look-for-me")
     assert (line["message"], line["status"]) == ("GET /health/live", 200)
     assert line["ms"] > 0
 
@@ -446,10 +445,7 @@ def test_a_milvus_that_comes_later_makes_search_ready(tmp_path: Path) -> None:
     with running_gateway(settings) as gateway:
         assert httpx.get(f"{gateway.url}/health/ready").status_code == 503
         with start_milvus(tmp_path, address) as milvus:
-            deadline = time.monotonic() + 15
-            while httpx.get(f"{gateway.url}/health/ready").status_code != 200:
-                assert time.monotonic() < deadline
-                time.sleep(0.1)
+            until(lambda: httpx.get(f"{gateway.url}/health/ready").status_code == 200)
             milvus.kill()
 
 

@@ -18,23 +18,19 @@ from ingest.budget import (
     part_at,
     pays_full_tier,
 )
+from ingest.chunks import runs_of
+from ingest.exact_frames import EXACT_SHARE, MAX_UNSEEN_CELLS, SETTLED_S
 from ingest.media import PacketIndex
-from ingest.plan import SETTLED_S, Plan, modality_weights, plan_picture, plan_sound
+from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.scenes import Scene, scenes_of
+from tests.media import packet_index
 
 FPS = 10
 
 
 def packets_of(duration_s: float, key_every: int) -> PacketIndex:
     count = int(duration_s * FPS)
-    return PacketIndex(
-        ticks=np.arange(count, dtype=np.int64),
-        times_s=np.arange(count) / FPS,
-        keyframes=np.arange(count) % key_every == 0,
-        sizes=np.full(count, 100, np.int32),
-        tick_s=1 / FPS,
-        end_s=count / FPS,
-    )
+    return packet_index([100] * count, range(0, count, key_every), FPS)
 
 
 @st.composite
@@ -84,7 +80,7 @@ def test_what_is_left_goes_by_largest_remainder() -> None:
 
 
 @given(videos(), st.integers(0, 5000))
-def test_segments_fill_the_video_inside_scenes_with_a_frame_each(video, pix: int) -> None:
+def test_segments_fill_the_video_with_a_frame_each(video, pix: int) -> None:
     plan = planned(video, pix)
     edges = [plan.segments[0].start_s, *(segment.end_s for segment in plan.segments)]
     assert edges[0] == 0
@@ -93,7 +89,8 @@ def test_segments_fill_the_video_inside_scenes_with_a_frame_each(video, pix: int
     ticks = video[1].ticks.tolist()
     for segment in plan.segments:
         scene = plan.scenes[segment.scene_index]
-        assert scene.start_s - 1e-6 <= segment.start_s < segment.end_s <= scene.end_s + 1e-6
+        assert scene.start_s - 1e-6 <= segment.start_s < scene.end_s
+        assert segment.start_s < segment.end_s
         assert all(segment.start_s <= tick / FPS < segment.end_s for tick in segment.frames)
         assert len(set(segment.frames)) == len(segment.frames)
         assert set(segment.frames) <= set(ticks)
@@ -114,6 +111,39 @@ def test_a_scene_without_keyframe_gets_the_frame_that_takes_the_fewest_packets()
     packets = replace(packets, ticks=order, times_s=order / FPS)
     plan = planned((scenes, packets, 20.0), 0)
     assert [s.frames for s in plan.segments if s.scene_index == 1] == [(19,)]
+
+
+def test_without_pix_only_a_share_of_the_packets_is_decoded_for_exact_frames() -> None:
+    packets = packets_of(600, 10 * FPS)
+    scenes = scenes_of([n + 0.5 for n in range(1, 599)], 600.0, lambda _a, _b: 0.0)
+    plan = planned((scenes, packets, 600.0), 0)
+    runs = runs_of(packets, [tick for segment in plan.segments for tick in segment.frames])
+    assert sum(last - first for first, last in runs) <= EXACT_SHARE * len(packets)
+    exact_s = [s.start_s for s in plan.segments if s.frames[0] % (10 * FPS)]
+    assert len(exact_s) >= 20
+    assert 200 < sum(exact_s) / len(exact_s) < 400  # of all of the video, not of its beginning
+    assert all(len(segment.frames) == 1 for segment in plan.segments)
+    assert max(segment.end_s - segment.start_s for segment in plan.segments) < 11  # and not 30
+
+    paid = planned((scenes, packets, 600.0), 10_000)
+    assert len(paid.segments) == len(scenes)
+    assert {s.start_s for s in plan.segments} < {s.start_s for s in paid.segments}
+
+
+def test_in_a_short_video_each_scene_has_a_frame() -> None:
+    packets = packets_of(20, 20 * FPS)
+    scenes = scenes_of([1.0, 2.0, 3.0], 20.0, lambda _a, _b: 0.0)
+    plan = planned((scenes, packets, 20.0), 0)
+    assert [s.start_s for s in plan.segments[:4]] == [0.0, 1.0, 2.0, 3.0]
+
+
+def test_where_keyframes_are_far_apart_segments_do_not_grow_without_end() -> None:
+    packets = packets_of(600, 600 * FPS)
+    scenes = scenes_of([], 600.0, lambda _a, _b: 0.0)
+    plan = planned((scenes, packets, 600.0), 0)
+    longest_s = max(segment.end_s - segment.start_s for segment in plan.segments)
+    assert longest_s <= MAX_UNSEEN_CELLS * Settings().segment_s
+    assert all(segment.frames for segment in plan.segments)
 
 
 @given(videos(), st.integers(0, 3000), st.integers(0, 3000))

@@ -1,6 +1,6 @@
 """Another version's index built beside the current one, by the code of `pixserve index build`."""
 
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 from typing import cast
@@ -18,27 +18,14 @@ from gateway.triton import Triton
 from ingest.build_index import Built, build, drop, unbuilt
 from ingest.catch_up import catch_up
 from ingest.jobs import run
-from ingest.sandbox import SANDBOX
 from ingest.tokens import ARRAYS, TOKENS_FILE, kept_tokens_path, read_tokens
 from tests.gateways import BUNDLE
 from tests.ingests import Embedder, add, claim, counts, embedder, opened_doors
-from tests.media import make_video
 
-pytestmark = pytest.mark.anyio
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sandbox")]
 
 NEXT = msgspec.structs.replace(BUNDLE, version=2)
 T = 10.0
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_video(tmp_path_factory.mktemp("media") / "video.mp4", duration_s=6)
 
 
 @pytest.fixture

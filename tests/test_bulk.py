@@ -2,7 +2,7 @@
 
 import asyncio
 import pickle
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -25,21 +25,16 @@ from gateway.schemas import VideoMetadata
 from ingest import bulk as module
 from ingest.bulk import Taken, bulk_ingest
 from ingest.bulk_work import Failure, Outcome, Work, analysed, analysis_of
+from ingest.ends import NOTES, run_folder, was_killed_from_outside
 from ingest.engines import Processes
 from ingest.manifest import read_items
+from ingest.owners import owner_name
 from ingest.pipeline import AnalysisRequest, analyse
-from ingest.sandbox import SANDBOX
 from tests.gateways import BUNDLE, NOWHERE
 from tests.ingests import counts, embedder, opened_doors
 from tests.media import make_text_file, make_video
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sandbox")]
 
 
 @pytest.fixture
@@ -129,6 +124,20 @@ async def test_bulk_and_upload_give_the_same_rows(doors: Doors, folder: Path) ->
         doors.catalogue.analyses.segment_ids(told.video_id),
         await counts(doors, told.video_id),
     )
+
+
+async def test_a_kill_of_the_bulk_process_would_cost_its_jobs_no_try(
+    doors: Doors, folder: Path
+) -> None:
+    class Witness(Here):
+        async def analysed(self, work: Work) -> Outcome:
+            held.append(was_killed_from_outside(run_folder(doors.settings), owner_name("bulk")))
+            return await super().analysed(work)
+
+    held: list[bool] = []
+    await taken_in(doors, Witness(doors), folder / "0.mp4")
+    assert held == [True]
+    assert list((run_folder(doors.settings) / NOTES).iterdir()) == []
 
 
 async def test_no_more_work_is_begun_than_there_are_lanes(doors: Doors, folder: Path) -> None:

@@ -439,6 +439,7 @@ def test_a_catalogue_of_the_first_version_is_brought_up_to_date(tmp_path: Path) 
     with old._database.write() as connection:
         for statement in (
             "drop index jobs_next",
+            "drop index jobs_next_to_hear",
             "drop index jobs_ended",
             "alter table jobs drop column priority",
             "alter table jobs drop column kills",

@@ -16,7 +16,7 @@ from ingest.media import MediaInfo, PacketIndex, decoding_runs, no_packets
 from ingest.plan import ModalityWeights, Segment
 from ingest.probe import probe, read_packets
 from ingest.remux import cut_inside
-from tests.media import Scene, make_sound, make_video
+from tests.media import Scene, make_sound, make_video, packet_index
 
 EVEN = ModalityWeights(1.0, 1.0, 1.0)
 OPEN_H264 = {"preset": "medium", "bf": "3", "x264-params": "open-gop=1:keyint=20:scenecut=0"}
@@ -230,14 +230,7 @@ def test_weights_are_those_of_the_segments_times_those_of_the_modalities(tmp_pat
 
 
 def big_packets(count: int, size: int) -> PacketIndex:
-    return PacketIndex(
-        ticks=np.arange(count, dtype=np.int64),
-        times_s=np.arange(count) / 25,
-        keyframes=np.ones(count, np.bool_),
-        sizes=np.full(count, size, np.int32),
-        tick_s=1 / 25,
-        end_s=count / 25,
-    )
+    return packet_index([size] * count, range(count))
 
 
 def test_chunks_hold_whole_consecutive_segments_within_every_limit() -> None:

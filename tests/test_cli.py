@@ -25,6 +25,7 @@ from tests.gateways import (
     running_gateway,
 )
 from tests.media import make_text_file, make_video
+from tests.waiting import until
 
 PIXSERVE = Path(sys.executable).with_name("pixserve")
 
@@ -115,11 +116,8 @@ def test_an_interrupted_ingest_waits_for_nobody(gateway: Gateway, tmp_path: Path
 
 
 def wait_for_creator(gateway: Gateway, creator: str) -> None:
-    give_up = time.monotonic() + 20
     with Client(gateway.url) as client:
-        while creator not in {video.creator_id for video in client.videos().videos}:
-            assert time.monotonic() < give_up
-            time.sleep(0.05)
+        until(lambda: creator in {video.creator_id for video in client.videos().videos})
 
 
 def on_terminal(columns: int, *arguments: str) -> list[str]:

@@ -1,4 +1,4 @@
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +17,6 @@ from gateway.search.plan import Aim, plan_legs
 from gateway.search.query import Query
 from gateway.settings import Settings
 from ingest.media import AudioTrack, MediaInfo, PacketIndex, VideoTrack
-from ingest.sandbox import SANDBOX
 from tests.corpora import add_video, opened_doors
 from tests.fake_triton import FILMED, looks
 from tests.media import (
@@ -28,18 +27,15 @@ from tests.media import (
     make_text_file,
     make_truncated_video,
     make_video,
+    packet_index,
 )
+
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 FPS = 25
 FULL = Capabilities(words_to_pixels=True, words_to_sounds=False, fusion_trained=True)
 CLIP = Query("", b"", b"", 10.0, clip=b"a clip")
 VIDEO = Aim(("video",))
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +60,8 @@ def media(duration_s: float, *, side_px: int = 100, sound: bool = True) -> Media
 
 
 def packets(duration_s: float, *, gop: int) -> PacketIndex:
-    ticks = np.arange(round(duration_s * FPS), dtype=np.int64)
-    return PacketIndex(
-        ticks=ticks,
-        times_s=ticks / FPS,
-        keyframes=ticks % gop == 0,
-        sizes=np.full(ticks.size, 100, np.int32),
-        tick_s=1 / FPS,
-        end_s=duration_s,
-    )
+    count = round(duration_s * FPS)
+    return packet_index([100] * count, range(0, count, gop), FPS)
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from gateway.index.rows import IndexRow
 from gateway.schemas import Filters
 from gateway.search.filters import MAX_FILTER_VIDEOS, expression, quoted
 from tests.conftest import make_bundle
+from tests.corpora import index_row
 
 T = 10.0
 
@@ -69,16 +70,11 @@ class Engine:
         self.runner.run(self.door.write(bundle, rows, timeout_s=T))
 
     def row(self, number: int, value: str) -> IndexRow:
-        return IndexRow(
-            segment_id=f"v{number}-000000000",
-            video_id=f"v{number}",
-            creator_id="c",
-            title="",
+        return index_row(
+            f"v{number}",
             category=value,
-            language=None,
             tags=(value, "all"),
             duration_s=float(number),
-            text="",
             visual=np.eye(1, 16, dtype=np.float32)[0],
         )
 

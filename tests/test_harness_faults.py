@@ -27,8 +27,8 @@ from tests.harness_servers import (
     raw_server,
     resets,
     says_nothing,
-    until,
 )
+from tests.waiting import until
 
 SLEEPER = "import time\nwhile True: time.sleep(1)"
 PARENT = f"import subprocess, sys\nsubprocess.run([sys.executable, '-c', {SLEEPER!r}, 'clip_text'])"

@@ -27,7 +27,8 @@ from loadtest.harness.run import run_scenario
 from loadtest.harness.scenario_file import decode_scenario
 from loadtest.harness.series import Series
 from loadtest.harness.write import write_run
-from tests.harness_servers import found, free_address, http_server, until, web_page
+from tests.harness_servers import found, free_address, http_server, web_page
+from tests.waiting import until
 
 PIXSERVE = Path(sys.executable).with_name("pixserve")
 SCENARIO = """

@@ -8,6 +8,7 @@ from gateway.index.milvus import Milvus
 from gateway.index.rows import LEGS, IndexRow
 from gateway.index.schema import collection_name, is_ours
 from tests.conftest import make_bundle
+from tests.corpora import index_row
 from tests.gateways import unit
 
 pytestmark = pytest.mark.anyio
@@ -24,19 +25,8 @@ async def milvus(milvus_uri: str, bundle: Bundle) -> AsyncIterator[Milvus]:
 
 
 def row(bundle: Bundle, video_id: str, number: int) -> IndexRow:
-    return IndexRow(
-        segment_id=f"{video_id}-{number:09d}",
-        video_id=video_id,
-        creator_id="creator",
-        title="",
-        category=None,
-        language=None,
-        tags=(),
-        duration_s=60.0,
-        text="some words",
-        visual=unit(bundle.dims.vision),
-        speech=unit(bundle.dims.sentence),
-    )
+    vectors = {"visual": unit(bundle.dims.vision), "speech": unit(bundle.dims.sentence)}
+    return index_row(video_id, number, text="some words", **vectors)
 
 
 async def test_all_rows_of_a_leg_are_listed_once_in_pages(

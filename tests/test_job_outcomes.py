@@ -1,7 +1,7 @@
 """How jobs end that do not simply succeed: cancelled, given up, or waiting for what was lost."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,40 +12,21 @@ from gateway.doors import Doors
 from gateway.errors import DeadlineExceeded, MediaRefused, Overloaded, Unavailable
 from gateway.index.rows import IndexRow
 from ingest.jobs import run
-from ingest.sandbox import SANDBOX
 from ingest.tasks import remove_folder, write_index
 from ingest.thumbnails import THUMBNAILS_FILE, read_head
 from ingest.turns import Turns
 from tests.conftest import make_bundle
+from tests.corpora import index_row
 from tests.gateways import BUNDLE, unit
-from tests.ingests import add, claim, counts, due, embedder, opened_doors
-from tests.media import make_video
+from tests.ingests import add, claim, counts, due, embedder, failing_with, opened_doors
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sandbox")]
 
 
 @pytest.fixture
 async def doors(tmp_path: Path, milvus_uri: str) -> AsyncIterator[Doors]:
     async with opened_doors(tmp_path, milvus_uri) as doors:
         yield replace(doors, settings=msgspec.structs.replace(doors.settings, job_attempts=3))
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    return make_video(tmp_path / "video.mp4", duration_s=3)
-
-
-def failing_with(doors: Doors, error: Exception) -> None:
-    def fail() -> None:
-        raise error
-
-    embedder(doors).before = fail
 
 
 async def assert_nothing_left(doors: Doors, video_id: str) -> None:
@@ -287,15 +268,4 @@ def test_what_is_gone_already_need_not_be_removed(tmp_path: Path) -> None:
 
 
 def row(video_id: str, number: int, width: int) -> IndexRow:
-    return IndexRow(
-        segment_id=f"{video_id}-{number:09d}",
-        video_id=video_id,
-        creator_id="c",
-        title="t",
-        category=None,
-        language=None,
-        tags=(),
-        duration_s=9.0,
-        text="",
-        visual=unit(width),
-    )
+    return index_row(video_id, number, title="t", visual=unit(width))

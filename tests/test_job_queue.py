@@ -50,6 +50,37 @@ def test_many_workers_share_a_queue_without_doing_anything_twice(catalogue: Cata
     assert done == Counter({f"v{number}": 1 for number in range(24)})
 
 
+def test_hearing_is_a_lane_of_its_own_beside_other_work_on_a_video(catalogue: Catalogue) -> None:
+    catalogue.library.add(new_video("v"))
+    catalogue.control.enqueue(["v", "v"], "hear")  # once
+    ingest = claimed(catalogue)
+    assert catalogue.jobs.is_due("hearing")
+    hearing = catalogue.jobs.claim("ears", lease_s=60, lane="hearing")
+    assert hearing is not None
+    assert (ingest.kind, hearing.kind) == ("ingest", "hear")
+    catalogue.control.enqueue(["v"], "hear")  # which runs: nothing to add
+    assert catalogue.jobs.claim("ears", lease_s=60, lane="hearing") is None
+    assert catalogue.jobs.finish(ingest)
+    assert not catalogue.jobs.is_running("v")
+
+    catalogue.library.begin_delete("v")
+    assert claimed(catalogue).kind == "delete"
+    assert not catalogue.jobs.extend(hearing, lease_s=60)
+
+
+def test_a_hearing_whose_worker_died_is_claimed_again_by_its_lane_alone(
+    catalogue: Catalogue,
+) -> None:
+    catalogue.library.add(new_video("v"))
+    catalogue.jobs.finish(claimed(catalogue))
+    catalogue.jobs.add("v", "hear")
+    assert catalogue.jobs.claim("ears", lease_s=-1, lane="hearing") is not None
+    assert claim(catalogue) is None
+    again = catalogue.jobs.claim("ears", lease_s=60, lane="hearing")
+    assert again is not None
+    assert again.attempts == 2
+
+
 def test_one_video_is_worked_on_by_one_worker_at_a_time(catalogue: Catalogue) -> None:
     catalogue.library.add(new_video("v"))
     job = claimed(catalogue)

@@ -1,7 +1,7 @@
 import asyncio
 import errno
 import shutil
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,24 +12,18 @@ from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import ConfigurationError, ModelFailed, Unavailable
 from gateway.index.milvus import Milvus
-from gateway.index.rows import LEGS, VECTOR_LEGS, IndexRow
+from gateway.index.rows import LEGS, VECTOR_LEGS
 from gateway.schemas import InvestmentRequest, VideoPatch
 from ingest.depth import deeper
 from ingest.jobs import MAX_KILLS, run
-from ingest.sandbox import SANDBOX
 from ingest.tasks import repair_copies
 from ingest.tokens import Tokens
+from tests.corpora import index_row
 from tests.gateways import BUNDLE, NOWHERE
-from tests.ingests import add, claim, counts, due, embedder, opened_doors
-from tests.media import make_sound, make_text_file, make_video
+from tests.ingests import add, claim, counts, due, embedder, failing_with, opened_doors
+from tests.media import make_sound, make_text_file
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sandbox")]
 
 
 @pytest.fixture
@@ -41,11 +35,6 @@ async def doors(tmp_path: Path, milvus_uri: str) -> AsyncIterator[Doors]:
 async def keyword_hits(doors: Doors, words: str) -> set[str]:
     found = await doors.milvus.search_keyword(BUNDLE, words, k=50, expression="", timeout_s=10)
     return {candidate.video_id for candidate in found}
-
-
-@pytest.fixture
-def video(tmp_path: Path) -> Path:
-    return make_video(tmp_path / "video.mp4", duration_s=6)
 
 
 async def test_an_ingest_makes_a_video_searchable(doors: Doors, video: Path) -> None:
@@ -144,11 +133,7 @@ async def test_without_milvus_a_job_waits(doors: Doors, video: Path) -> None:
 
 async def test_a_model_that_fails_on_a_video_is_not_waited_for(doors: Doors, video: Path) -> None:
     job_id = add(doors, "fails", video)
-
-    def fail() -> None:
-        raise ModelFailed("triton", "a model failed on this input: NaN")
-
-    embedder(doors).before = fail
+    failing_with(doors, ModelFailed("triton", "a model failed on this input: NaN"))
     for attempt in range(1, doors.settings.job_attempts):
         await run(doors, claim(doors))
         job = doors.catalogue.jobs.job(job_id)
@@ -165,11 +150,7 @@ async def test_a_triton_that_dies_under_a_job_is_waited_for_and_the_job_resumed(
     doors: Doors, video: Path
 ) -> None:
     job_id = add(doors, "resumed", video)
-
-    def die() -> None:
-        raise Unavailable("triton", "127.0.0.1:8001 refused the connection")
-
-    embedder(doors).before = die
+    failing_with(doors, Unavailable("triton", "127.0.0.1:8001 refused the connection"))
     await run(doors, claim(doors))
     assert doors.catalogue.jobs.job(job_id).stage == "waiting: triton does not answer"
     assert doors.catalogue.library.video("resumed").state == "processing"
@@ -182,11 +163,7 @@ async def test_a_triton_that_dies_under_a_job_is_waited_for_and_the_job_resumed(
 
 async def test_a_bug_is_tried_again_but_not_for_ever(doors: Doors, video: Path) -> None:
     job_id = add(doors, "buggy", video)
-
-    def bug() -> None:
-        raise RuntimeError("secret detail")
-
-    embedder(doors).before = bug
+    failing_with(doors, RuntimeError("secret detail"))
     settings = msgspec.structs.replace(doors.settings, job_attempts=2)
     doors = replace(doors, settings=settings)
     await run(doors, claim(doors))
@@ -312,11 +289,7 @@ async def test_a_full_disk_is_waited_for_and_costs_no_video(
 
 async def test_a_broken_installation_is_not_described_to_clients(doors: Doors, video: Path) -> None:
     job_id = add(doors, "told", video)
-
-    def broken() -> None:
-        raise ConfigurationError("/srv/secret/python is missing")
-
-    embedder(doors).before = broken
+    failing_with(doors, ConfigurationError("/srv/secret/python is missing"))
     doors = replace(doors, settings=msgspec.structs.replace(doors.settings, job_attempts=1))
     await run(doors, claim(doors))
     assert doors.catalogue.jobs.job(job_id).error == "internal error; the worker's log says more"
@@ -332,18 +305,7 @@ async def test_a_change_of_metadata_that_meets_a_deletion_leaves_no_rows(
     async def deleted_meanwhile(*_given: object, timeout_s: float) -> None:
         doors.catalogue.library.begin_delete("met")
         await run(doors, claim(doors))
-        row = IndexRow(
-            segment_id="met-000000000",
-            video_id="met",
-            creator_id="c",
-            title="new",
-            category=None,
-            language=None,
-            tags=(),
-            duration_s=6.0,
-            text="",
-        )
-        await doors.milvus.write(BUNDLE, [row], timeout_s=timeout_s)
+        await doors.milvus.write(BUNDLE, [index_row("met", title="new")], timeout_s=timeout_s)
 
     monkeypatch.setattr(doors.milvus, "update_video", deleted_meanwhile)
     await repair_copies(doors, 10)

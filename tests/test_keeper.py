@@ -10,7 +10,8 @@ import pytest
 from deploy import keeper
 from deploy.process import Launch, describe_exit, start
 from deploy.state import hold, is_held, read_state
-from tests.supervised import is_ready, left_of, pid_of, shared_memory, supervisor, until
+from tests.supervised import is_ready, left_of, pid_of, shared_memory, supervisor
+from tests.waiting import until
 
 
 @pytest.fixture

@@ -23,7 +23,6 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.index.milvus import Milvus
-from gateway.index.rows import IndexRow
 from gateway.index.schema import Engine
 from gateway.schemas import InputWeights, LegWeights
 from gateway.search.legs import Found, run_legs
@@ -31,7 +30,7 @@ from gateway.search.plan import BY_WORDS, Aim, plan_legs
 from gateway.search.query import Query
 from gateway.triton import Triton
 from tests.conftest import free_port
-from tests.corpora import add_video, opened_doors, picture
+from tests.corpora import add_video, index_row, opened_doors, picture
 from tests.fake_triton import FakeTriton, check_query_embeddings, meaning
 from tests.media import image_bytes, wav_bytes
 
@@ -201,18 +200,7 @@ async def test_a_sound_is_decoded_and_searched(doors: Doors) -> None:
 async def test_words_find_sounds_by_one_embedding(doors: Doors, bundle: Bundle) -> None:
     dims = msgspec.structs.replace(bundle.dims, audio=bundle.dims.vision)
     shared = msgspec.structs.replace(bundle, version=1_000_000, capabilities=HEARS, dims=dims)
-    row = IndexRow(
-        segment_id="whistle-000000000",
-        video_id="whistle",
-        creator_id="anna",
-        title="",
-        category=None,
-        language=None,
-        tags=(),
-        duration_s=5.0,
-        text="",
-        sound=meaning("a rising whistle", dims.vision),
-    )
+    row = index_row("whistle", sound=meaning("a rising whistle", dims.vision))
     able = with_triton(replace(doors, bundle=shared))
     await able.milvus.ensure_collections(shared, timeout_s=10)
     await able.milvus.write(shared, [row], timeout_s=10)

@@ -13,7 +13,8 @@ from gateway.errors import Unavailable
 from gateway.triton import Triton, served_bundle
 from loadtest.queries import unique_queries
 from tests.media import image_bytes
-from tests.stacks import PIXSERVE, until
+from tests.stacks import PIXSERVE
+from tests.waiting import until
 
 pytestmark = pytest.mark.live
 

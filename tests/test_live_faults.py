@@ -7,7 +7,7 @@ import httpx
 import pytest
 
 from gateway.schemas import SearchRequest
-from tests.stacks import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.live
 

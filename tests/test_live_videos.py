@@ -13,7 +13,7 @@ from gateway.index.milvus import Milvus
 from gateway.index.rows import LEGS
 from gateway.schemas import SearchRequest, VideoMetadata, VideoPatch
 from tests import media
-from tests.stacks import until
+from tests.waiting import until
 
 pytestmark = pytest.mark.live
 

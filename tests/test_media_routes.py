@@ -24,6 +24,7 @@ from ingest.media import Keyframes
 from ingest.thumbnails import THUMBNAILS_FILE, Thumbnails, write_thumbnails
 from tests.catalogues import new_video
 from tests.gateways import Gateway, add_searchable, gateway_settings, running_gateway
+from tests.waiting import until
 
 CONTENT = bytes(range(256)) * 4_000  # over one chunk of a stream
 PICTURES = (b"RIFF\x04\x00\x00\x00WEBPone", b"RIFF\x04\x00\x00\x00WEBPtwo")
@@ -184,7 +185,7 @@ def test_readers_that_go_away_leave_no_file_open(gateway: Gateway, http: httpx.C
     for _ in range(5):
         with http.stream("GET", "/v1/videos/film/file") as reply:
             next(reply.iter_raw(1_000))
-    wait_until(lambda: open_files() == 0)
+    until(lambda: open_files() == 0)
 
 
 def test_a_deleted_videos_file_is_not_served(gateway: Gateway, http: httpx.Client) -> None:
@@ -355,12 +356,12 @@ def test_a_listener_that_goes_away_is_forgotten(gateway: Gateway, job: str) -> N
     for _ in range(watching.MAX_LISTENERS // 64):
         with connections(address, job, 64):
             pass
-    deadline = time.monotonic() + 10
-    while True:  # places are free again, for as many as before
+
+    def are_places_free() -> bool:
         with connections(address, job, 64) as replies:
-            if all(b"200 OK" in reply for reply in replies):
-                return
-        assert time.monotonic() < deadline
+            return all(b"200 OK" in reply for reply in replies)
+
+    until(are_places_free)  # for as many as before
 
 
 @contextmanager
@@ -372,13 +373,6 @@ def connections(address: tuple[str, int], job: str, count: int) -> Iterator[list
     yield [one.recv(1_000) for one in opened]
     for one in opened:
         one.close()
-
-
-def wait_until(condition: object, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():  # type: ignore[operator]
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 # ---- the watch itself

@@ -32,6 +32,7 @@ from gateway.index.schema import Engine, collection_name, dimension, engine
 from gateway.schemas import LegName
 from gateway.search.filters import equals
 from tests.conftest import free_port, start_milvus
+from tests.corpora import index_row
 
 pytestmark = pytest.mark.anyio
 
@@ -80,13 +81,11 @@ def unit(bundle: Bundle, leg: LegName, seed: int) -> FloatArray:
 
 
 def row(bundle: Bundle, number: int, text: str = "", video_id: str = "video") -> IndexRow:
-    return IndexRow(
-        segment_id=f"{video_id}-{number:09d}",
-        video_id=video_id,
+    return index_row(
+        video_id,
+        number,
         creator_id="creator",
-        title="",
         category="music",
-        language=None,
         tags=("red", "blue"),
         duration_s=30.0,
         text=text,

@@ -11,6 +11,7 @@ from ensembles.bundle import Bundle
 from gateway.doors import Doors
 from gateway.errors import CursorRefused, InvalidRequest
 from gateway.schemas import InvestmentRequest, SearchReply, SearchRequest
+from gateway.search.cutoff import WEAKEST
 from gateway.search.search import search, version_of
 from tests.corpora import add_video, opened_doors, picture
 
@@ -37,18 +38,26 @@ def videos(reply: SearchReply) -> list[str]:
 
 
 async def test_what_is_cut_off_is_counted_and_shown_when_asked_for(doors: Doors) -> None:
-    everything = await ask(doors, cutoff=0.0)
-    evidence = {hit.video_id: hit.moments[0].parts.evidence for hit in everything.hits}
-    assert everything.cut_off == 0
-    assert everything.cut == ()
+    everything = await ask(doors, "zeppelin quartz", cutoff=0.0, group="segment")
+    assert everything.hits
+    assert (everything.cut_off, everything.cut) == (0, ())
+    strict = await ask(doors, "zeppelin quartz", cutoff=1.0, group="segment", show_cut=True)
+    assert strict.cutoff == 1.0
+    assert (strict.hits, strict.cut_off) == ((), len(everything.hits))
+    assert [hit.video_id for hit in strict.cut] == [hit.video_id for hit in everything.hits]
+    assert (await ask(doors, "zeppelin quartz", cutoff=1.0)).cut == ()
+
+
+async def test_beside_a_sure_hit_others_need_half_of_its_evidence(doors: Doors) -> None:
+    evidence = {
+        hit.moments[0].segment_id: hit.moments[0].parts.evidence
+        for hit in (await ask(doors, cutoff=0.0, group="segment")).hits
+    }
     least = max(evidence.values())
-    strict = await ask(doors, cutoff=least, show_cut=True)
-    assert strict.cutoff == least
-    assert all(evidence[hit.video_id] >= least for hit in strict.hits)
-    assert strict.cut
-    assert strict.cut_off > 0
-    assert all(hit.moments[0].parts.evidence < least for hit in strict.cut)
-    assert (await ask(doors, cutoff=least)).cut == ()
+    kept = await ask(doors, cutoff=least, group="segment")
+    assert {hit.moments[0].segment_id for hit in kept.hits} == {
+        name for name, value in evidence.items() if value >= least * WEAKEST
+    }
 
 
 async def test_nothing_matches_is_an_answer_with_the_default_cutoff(doors: Doors) -> None:

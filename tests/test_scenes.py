@@ -20,12 +20,11 @@ from ingest.cuts import (
     spikes,
     sudden_changes,
 )
-from ingest.media import PacketIndex
 from ingest.probe import probe, read_packets
 from ingest.scenes import full_scenes, keyframe_scenes, scenes_of
 from loadtest.bench_ingest_scenes import cuts_of, f1
 from tests.media import Scene as Shot
-from tests.media import cut_times_s, make_silent_video, make_video
+from tests.media import cut_times_s, make_silent_video, make_video, packet_index
 
 SHOTS = (
     Shot("disc", (220, 60, 40), 330.0),
@@ -90,64 +89,52 @@ def test_cuts_close_together_or_at_the_ends_are_one() -> None:
     assert [(scene.start_s, scene.end_s) for scene in scenes] == [(0, 3.0), (3.0, 5.0), (5.0, 10.0)]
 
 
-def packets_of(sizes: Sequence[int], keyframes: set[int]) -> PacketIndex:
-    count = len(sizes)
-    return PacketIndex(
-        ticks=np.arange(count, dtype=np.int64),
-        times_s=np.arange(count) / 25,
-        keyframes=np.isin(np.arange(count), list(keyframes)),
-        sizes=np.array(sizes, np.int32),
-        tick_s=1 / 25,
-        end_s=count / 25,
-    )
-
-
 def test_keyframes_before_their_turn_are_early() -> None:
-    packets = packets_of([100] * 700, {0, 250, 330, 580})
+    packets = packet_index([100] * 700, {0, 250, 330, 580})
     assert early_keyframes(packets) == {330}
 
 
 def test_keyframes_on_a_regular_grid_are_never_early() -> None:
-    assert early_keyframes(packets_of([100] * 200, {0, 50, 100, 150})) == set()
+    assert early_keyframes(packet_index([100] * 200, {0, 50, 100, 150})) == set()
 
 
 def test_irregular_keyframes_are_all_early() -> None:
-    assert early_keyframes(packets_of([100] * 300, {0, 61, 97, 188})) == {61, 97, 188}
+    assert early_keyframes(packet_index([100] * 300, {0, 61, 97, 188})) == {61, 97, 188}
 
 
 def test_shots_of_one_length_are_no_grid_that_an_encoder_was_set_to() -> None:
-    assert early_keyframes(packets_of([100] * 220, {0, 55, 110, 165})) == {55, 110, 165}
-    assert early_keyframes(packets_of([100] * 1100, set(range(0, 1100, 55)))) == set()
+    assert early_keyframes(packet_index([100] * 220, {0, 55, 110, 165})) == {55, 110, 165}
+    assert early_keyframes(packet_index([100] * 1100, set(range(0, 1100, 55)))) == set()
 
 
 def test_a_hint_is_larger_than_those_around_and_no_trifle_beside_a_keyframe() -> None:
     sizes = [1000, *[500] * 99]
     sizes[40], sizes[70] = 600, 560
-    packets = packets_of(sizes, {0})
+    packets = packet_index(sizes, {0})
     assert hints(packets, 5).tolist() == [40, 70]
     assert hints(packets, 1).tolist() == [40]
     sizes[0] = 4000
-    assert hints(packets_of(sizes, {0}), 5).tolist() == []
+    assert hints(packet_index(sizes, {0}), 5).tolist() == []
 
 
 def test_keyframes_are_looked_at_where_they_are_early_or_far_from_the_one_before() -> None:
-    grid = packets_of([100] * 1000, set(range(0, 1000, 50)))  # one in 2 s
+    grid = packet_index([100] * 1000, set(range(0, 1000, 50)))  # one in 2 s
     assert looked_keyframes(grid, 5.0, ()) == [0, 150, 250, 400, 500, 650, 750, 900]
     assert looked_keyframes(grid, 100.0, [120]) == [0, 100, 150]
-    early = packets_of([100] * 800, {0, 250, 330, 580, 760})
+    early = packet_index([100] * 800, {0, 250, 330, 580, 760})
     assert looked_keyframes(early, 100.0, ()) == [0, 250, 330, 580, 760]
-    dense = packets_of([100] * 50, set(range(50)))
+    dense = packet_index([100] * 50, set(range(50)))
     assert looked_keyframes(dense, 5.0, ()) == [0, 13, 25, 38]
 
 
 def test_a_packet_that_takes_little_from_others_is_a_cut() -> None:
-    packets = packets_of([100] * 100, {0})
+    packets = packet_index([100] * 100, {0})
     found = cuts_at_unpredicted(packets, np.array([20, 50]), np.array([0.02, 0.95], np.float32))
     assert found == [20 / 25]
 
 
 def test_a_cut_lies_among_the_frames_shown_before_the_packet_that_they_are_made_from() -> None:
-    packets = packets_of([100] * 100, {0})
+    packets = packet_index([100] * 100, {0})
     order = np.arange(100)
     order[20:24] = [23, 21, 20, 22]  # as stored: the last one shown comes first
     packets = replace(packets, ticks=order, times_s=order / 25)
@@ -156,7 +143,7 @@ def test_a_cut_lies_among_the_frames_shown_before_the_packet_that_they_are_made_
 
 
 def test_an_early_keyframe_that_looks_as_the_one_before_is_no_cut() -> None:
-    packets = packets_of([100] * 700, {0, 250, 330, 580})
+    packets = packet_index([100] * 700, {0, 250, 330, 580})
     looks = keyframe_looks([0, 250, 330, 580], differ=[1, 2, 3])
     assert cuts_at_early_keyframes(looks, packets) == [330 / 25]
     assert cuts_at_early_keyframes(keyframe_looks([0, 250, 330, 580], differ=[]), packets) == []
@@ -165,7 +152,7 @@ def test_an_early_keyframe_that_looks_as_the_one_before_is_no_cut() -> None:
 def test_without_motion_a_spike_is_a_cut_and_a_smaller_hint_a_stretch_to_decode() -> None:
     sizes = [1000, *[300] * 99, 1000, *[300] * 99]
     sizes[40], sizes[150] = 900, 400
-    packets = packets_of(sizes, {0, 100})
+    packets = packet_index(sizes, {0, 100})
     hinted = hints(packets, 5)
     cuts, stretches = place_cuts(keyframe_looks([0, 100], differ=[1]), packets, hinted)
     assert (cuts, stretches) == ([40 / 25], [(100, 155)])
@@ -175,14 +162,14 @@ def test_without_motion_a_spike_is_a_cut_and_a_smaller_hint_a_stretch_to_decode(
 
 def test_a_sudden_change_between_dense_keyframes_is_doubtful() -> None:
     looks = looks_of([0, 2, 2, 30, 2, 2], [0, 0.01, 0.01, 0.3, 0.01, 0.01])
-    assert doubtful_changes(looks, packets_of([100] * 6, set(range(6)))) == [(2, 3)]
+    assert doubtful_changes(looks, packet_index([100] * 6, set(range(6)))) == [(2, 3)]
 
 
 def test_a_change_is_doubtful_where_regular_keyframes_are_too_few_to_be_sure() -> None:
-    two = packets_of([100] * 100, {0, 50})
+    two = packet_index([100] * 100, {0, 50})
     assert doubtful_changes(keyframe_looks([0, 50], differ=[1]), two) == [(0, 50)]
     assert doubtful_changes(keyframe_looks([0, 50], differ=[]), two) == []
-    five = packets_of([100] * 250, {0, 50, 100, 150, 200})
+    five = packet_index([100] * 250, {0, 50, 100, 150, 200})
     assert doubtful_changes(keyframe_looks([0, 50, 100], differ=[1, 2]), five) == []
 
 
@@ -196,7 +183,7 @@ def keyframe_looks(ticks: Sequence[int], differ: Sequence[int]) -> Looks:
 def test_a_packet_far_larger_than_those_around_is_a_spike() -> None:
     sizes = [1000, *[100] * 99]
     sizes[40] = 900
-    packets = packets_of(sizes, {0})
+    packets = packet_index(sizes, {0})
     assert spikes(packets, 0, 99) == [40 / 25]
     assert spikes(packets, 0, 30) == []
 

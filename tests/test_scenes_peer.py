@@ -1,24 +1,17 @@
 """Our scenes beside PySceneDetect's, on files whose cuts are known."""
 
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
-from ingest.sandbox import SANDBOX
 from loadtest.bench_ingest_media import FPS, SHOT_S, Keyframes, Recipe, edges_s, made
 from loadtest.bench_ingest_scenes import bench_scenes, f1
 
 pytest.importorskip("scenedetect", reason="needs PySceneDetect", exc_type=ImportError)
+pytestmark = pytest.mark.usefixtures("sandbox")
 
 LEAST_OF_DEFAULT = 0.8
-
-
-@pytest.fixture(autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
 
 
 @pytest.mark.parametrize(("keyframes", "seed"), [("cuts", 1), ("fixed", 2)])

@@ -1,4 +1,3 @@
-from collections.abc import Iterator
 from itertools import pairwise
 from pathlib import Path
 
@@ -12,7 +11,6 @@ from ingest.decode import decode_image
 from ingest.media import Keyframes
 from ingest.plan import Segment
 from ingest.probe import probe, read_packets
-from ingest.sandbox import SANDBOX
 from ingest.scenes import keyframe_scenes, pictured_scenes
 from ingest.thumbnails import (
     MAGIC,
@@ -27,13 +25,9 @@ from ingest.thumbnails import (
 from ingest.webp import MAX_PICTURE_BYTES, PicturesWanted
 from tests.media import make_video
 
+pytestmark = pytest.mark.usefixtures("sandbox")
+
 WANTED = PicturesWanted(SIDE_PX, 5.0)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
 
 
 def segment(index: int, start_s: float, end_s: float) -> Segment:

@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensembles.contracts import MAX_TEXT_BYTES
 from gateway.errors import InvalidRequest
 from ingest.probe import probe
 from ingest.transcripts.subtitles import (
@@ -155,3 +156,9 @@ def test_no_word_inside_the_video_is_lost_or_told_twice(
     letters = "".join(texts).replace(" ", "")
     expected = "".join(cue.text for cue in inside).replace(" ", "")
     assert sorted(letters) == sorted(expected)
+
+
+def test_a_segment_has_no_more_text_than_an_encoder_takes() -> None:
+    cues = [Cue(0.0, 1.0, "\u00e9" * 2_000 + ".") for _ in range(4)]
+    (text,) = segment_texts(cues, [(0.0, 5.0)], 5.0)
+    assert MAX_TEXT_BYTES - 2 <= len(text.encode()) <= MAX_TEXT_BYTES

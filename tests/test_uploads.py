@@ -2,7 +2,6 @@ import asyncio
 import hashlib
 import json
 import socket
-import time
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -29,8 +28,8 @@ from tests.media import (
     make_sound,
     make_text_file,
     make_truncated_video,
-    make_video,
 )
+from tests.waiting import until
 
 MAX_UPLOAD_BYTES = 3 * 1024**2
 SRT = b"1\n00:00:00,000 --> 00:00:02,000\nknead the dough\n"
@@ -51,11 +50,6 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 def http(gateway: Gateway) -> Iterator[httpx.Client]:
     with httpx.Client(base_url=gateway.url, timeout=30) as client:
         yield client
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_video(tmp_path_factory.mktemp("media") / "video.mp4")
 
 
 def upload(
@@ -275,8 +269,8 @@ def test_a_connection_that_is_cut_off_leaves_nothing(gateway: Gateway, sent: int
     with connection(gateway, content_length=2_500_000) as raw:
         raw.sendall(b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n')
         raw.sendall(bytes(sent))
-        wait_until(lambda: bool(gateway.folders()[0]))
-    wait_until(lambda: not gateway.folders()[0])
+        until(lambda: bool(gateway.folders()[0]))
+    until(lambda: not gateway.folders()[0])
 
 
 @pytest.mark.usefixtures("nothing_left")
@@ -460,10 +454,10 @@ def test_a_start_beside_a_running_upload_does_not_sweep_it(gateway: Gateway) -> 
     catalogue, disk = Catalogue(gateway.settings.database_url), Threads(1, "disk")
     with connection(gateway, content_length=2_500_000) as raw:
         raw.sendall(b'--b\r\nContent-Disposition: form-data; name="file"; filename="a.mp4"\r\n\r\n')
-        wait_until(lambda: bool(gateway.folders()[0]))
+        until(lambda: bool(gateway.folders()[0]))
         assert Uploads(gateway.settings, catalogue, disk).sweep() == 0
         assert gateway.folders()[0]
-    wait_until(lambda: not gateway.folders()[0])
+    until(lambda: not gateway.folders()[0])
     disk.close()
     catalogue.close()
 
@@ -583,10 +577,3 @@ class connection:  # noqa: N801
 
     def __exit__(self, *_: object) -> None:
         self._socket.close()
-
-
-def wait_until(condition: Any, timeout_s: float = 10.0) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

@@ -3,7 +3,7 @@
 import asyncio
 import os
 import subprocess
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -16,26 +16,15 @@ from gateway.schemas import LegName
 from gateway.settings import Settings, settings_to_environment
 from ingest.consistency import Finding
 from ingest.jobs import run
-from ingest.sandbox import SANDBOX
 from ingest.tokens import TOKENS_FILE
 from ingest.verify import REINDEX_PRIORITY, Verified, repair, verify
+from tests.corpora import index_row
 from tests.gateways import BUNDLE, unit
 from tests.ingests import add, claim, counts, embedder, opened_doors
-from tests.media import make_sound, make_video
+from tests.media import make_sound
 from tests.test_cli import PIXSERVE
 
-pytestmark = pytest.mark.anyio
-
-
-@pytest.fixture(scope="module", autouse=True)
-def sandbox() -> Iterator[None]:
-    yield
-    SANDBOX.close()
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return make_video(tmp_path_factory.mktemp("media") / "video.mp4", duration_s=6)
+pytestmark = [pytest.mark.anyio, pytest.mark.usefixtures("sandbox")]
 
 
 @pytest.fixture
@@ -68,18 +57,7 @@ async def kinds(doors: Doors) -> set[tuple[str, str, str | None]]:
 
 
 def stranger(video_id: str, number: int = 0) -> IndexRow:
-    return IndexRow(
-        segment_id=f"{video_id}-{number:09d}",
-        video_id=video_id,
-        creator_id="c",
-        title="",
-        category=None,
-        language=None,
-        tags=(),
-        duration_s=9.0,
-        text="",
-        visual=unit(BUNDLE.dims.vision),
-    )
+    return index_row(video_id, number, visual=unit(BUNDLE.dims.vision))
 
 
 async def all_rows(doors: Doors) -> dict[str, list[tuple[str, str]]]:

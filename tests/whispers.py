@@ -144,8 +144,9 @@ def silence(length_s: float) -> FloatArray:
     return np.zeros(int(length_s * RATE_HZ), np.float32)
 
 
-def spoken(path: Path, samples: FloatArray) -> Path:
-    """Write these samples as the sound of a file; .mp4 and .mkv have a picture too."""
+def spoken(path: Path, *parts: FloatArray) -> Path:
+    """Write samples one after the other as a file's sound; .mp4 and .mkv have a picture too."""
+    samples = np.concatenate(parts)
     with av.open(str(path), "w") as container:
         tracks: list[Iterator[Encodable]] = []
         if path.suffix in PICTURED:

@@ -238,13 +238,13 @@ def _run(
     label: str = "",
     cluster: str = "",
 ) -> "Finished":
-    from loadtest.harness.live import LiveView
+    from loadtest.harness.live import live_view
     from loadtest.harness.run import run_scenario
 
     name = f"{scenario.name} {label}".strip()
-    with LiveView(name, quiet=quiet) as view:
+    with live_view(name, quiet=quiet) as watch:
         return run_scenario(
-            scenario, folder, place, seed=seed, watch=view, stop=stop, cluster=cluster
+            scenario, folder, place, seed=seed, watch=watch, stop=stop, cluster=cluster
         )
 
 

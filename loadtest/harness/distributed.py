@@ -10,12 +10,12 @@ cluster: `ray start --head` on one, `ray start --address=HEAD:6379` on the other
 
 import time
 from collections.abc import Mapping, Sequence
-from types import TracebackType
+from contextlib import ExitStack
 from typing import Any, Self
 
 from gateway.errors import ConfigurationError, Unavailable
 from loadtest.harness.fleet import PREPARE_S, STOP_S, Fleet, Heard
-from loadtest.harness.worker.share import Batch, Broken, Done, Message, Share
+from loadtest.harness.worker.share import Batch, Broken, Message, Share
 
 LISTEN_S = 0.5  # between two askings of a machine
 ANSWER_S = 30.0  # for a machine to say anything at all
@@ -25,8 +25,8 @@ class Station:
     """A fleet of one process on the machine that Ray chose; becomes a Ray actor."""
 
     def __init__(self, share: Share) -> None:
-        self._fleet = Fleet([share])
-        self._fleet.__enter__()
+        self._around = ExitStack()
+        self._fleet = self._around.enter_context(Fleet([share]))
         self._told = 0
 
     def go(self, warm_up_s: float) -> None:
@@ -55,7 +55,7 @@ class Station:
 
     def end(self) -> None:
         """Leave nothing behind."""
-        self._fleet.__exit__(None, None, None)
+        self._around.close()
 
 
 class Cluster:
@@ -89,12 +89,7 @@ class Cluster:
             raise Unavailable("generator", f"a machine could not make ready: {error}") from error
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     @property
@@ -121,7 +116,7 @@ class Cluster:
                 self.heard.broken.append(f"the machine of process {number} was lost")
                 continue
             for message in said:
-                self._take(number, message)
+                self.heard.take(number, message)
             if more:
                 self._waiting[self._stations[number].listen.remote()] = number
         return bool(self._waiting)
@@ -130,17 +125,6 @@ class Cluster:
         """Tell all to send no more."""
         for station in self._stations.values():
             station.stop.remote()
-
-    def _take(self, number: int, message: Message) -> None:
-        match message:
-            case Batch():
-                self.heard.batches.append(message.records)
-                self.heard.errors.update(message.errors)
-                self.heard.in_flight[number] = message.in_flight
-            case Done():
-                self.heard.done[number] = message
-            case Broken():
-                self.heard.broken.append(message.reason)
 
     def _end(self) -> None:
         ended = [station.end.remote() for station in self._stations.values()]

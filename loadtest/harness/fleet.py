@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -47,6 +46,18 @@ class Heard:
         """Ids of the videos that were uploaded."""
         return [video for done in self.done.values() for video in done.made]
 
+    def take(self, number: int, message: Message) -> None:
+        """Note what the process of this number said."""
+        match message:
+            case Batch():
+                self.batches.append(message.records)
+                self.errors.update(message.errors)
+                self.in_flight[number] = message.in_flight
+            case Done():
+                self.done[number] = message
+            case Broken():
+                self.broken.append(message.reason)
+
 
 class Fleet:
     """The processes of one run; a context manager that leaves none behind.
@@ -78,12 +89,7 @@ class Fleet:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._end()
 
     @property
@@ -122,19 +128,11 @@ class Fleet:
             if number not in self.heard.done:
                 self.heard.broken.append(f"process {number} of the generator ended unexpectedly")
             return
-        match message:
-            case Batch():
-                self.heard.batches.append(message.records)
-                self.heard.errors.update(message.errors)
-                self.heard.in_flight[number] = message.in_flight
-            case Done():
-                self.heard.done[number] = message
-                self._forget(pipe)
-            case Broken():
-                self.heard.broken.append(message.reason)
-                self._forget(pipe)
-            case Ready():
-                self._ready.add(number)
+        self.heard.take(number, message)
+        if isinstance(message, Ready):
+            self._ready.add(number)
+        elif isinstance(message, Done | Broken):  # its last words
+            self._forget(pipe)
 
     def _forget(self, pipe: Connection) -> None:
         del self._pipes[pipe]

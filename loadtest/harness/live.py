@@ -2,8 +2,9 @@
 
 import sys
 import time
-from types import TracebackType
-from typing import Any, Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,7 +12,7 @@ from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 
-from loadtest.harness.firing import Moment
+from loadtest.harness.firing import Moment, Watch
 from loadtest.harness.records import Outcome, Records, measured
 
 WINDOW_S = 5.0  # that the rates and percentiles look back
@@ -20,47 +21,39 @@ LINE_EVERY_S = 10.0  # without a terminal
 LATEST_BATCHES = 200  # that the window may reach back over
 
 
-class LiveView:
-    """Shows a run on stderr; call it with each `Moment`.
+@contextmanager
+def live_view(name: str, *, quiet: bool = False) -> Iterator[Watch]:
+    """Show a run on stderr; gives what is to be called with each `Moment`.
 
     Args:
         name: of the scenario.
         quiet: show nothing.
     """
+    console = Console(stderr=True)
+    if quiet:
+        yield lambda _: None
+    elif console.is_terminal:
+        with Live(console=console, transient=True, auto_refresh=False) as live:
+            yield _paced(REFRESH_S, lambda moment: live.update(_table(name, moment), refresh=True))
+    else:
+        yield _paced(
+            LINE_EVERY_S,
+            lambda moment: print(_line(name, moment), file=sys.stderr, flush=True),  # noqa: T201
+        )
 
-    def __init__(self, name: str, *, quiet: bool = False) -> None:
-        self._name = name
-        self._console = Console(stderr=True)
-        self._quiet = quiet
-        self._next_s = 0.0
-        self._live: Live | None = None
 
-    def __enter__(self) -> Self:
-        if self._console.is_terminal and not self._quiet:
-            self._live = Live(console=self._console, transient=True, auto_refresh=False)
-            self._live.start()
-        return self
+def _paced(every_s: float, show: Watch) -> Watch:
+    """Return what shows a moment only when that was last done long enough ago."""
+    next_s = 0.0
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        if self._live is not None:
-            self._live.stop()
-
-    def __call__(self, moment: Moment) -> None:
-        """Show how far a run is, when that was last done long enough ago."""
+    def watch(moment: Moment) -> None:
+        nonlocal next_s
         now_s = time.monotonic()
-        if self._quiet or now_s < self._next_s:
-            return
-        if self._live is not None:
-            self._next_s = now_s + REFRESH_S
-            self._live.update(_table(self._name, moment), refresh=True)
-        else:
-            self._next_s = now_s + LINE_EVERY_S
-            print(_line(self._name, moment), file=sys.stderr, flush=True)  # noqa: T201
+        if now_s >= next_s:
+            next_s = now_s + every_s
+            show(moment)
+
+    return watch
 
 
 def latest(moment: Moment) -> Records:

@@ -28,10 +28,9 @@ class Place:
     def part(self, name: str) -> PartState:
         """Return a part of the local stack; raises `NotFound`."""
         state = self.state
-        for part in state.parts if state else ():
-            if part.name == name:
-                return part
-        raise NotFound(f"there is no part {name} of a local stack: name its --data-dir")
+        if state is None:
+            raise NotFound(f"there is no part {name} of a local stack: name its --data-dir")
+        return state.part(name)
 
     def processes(self, name: str) -> list[psutil.Process]:
         """Return a part's process and all below it; empty while it is not running.
@@ -100,5 +99,4 @@ def find_place(url: str, triton: str, data_dir: Path | None, *, cold: bool = Fal
                 "--url"
             )
         return Place(check_url(url), triton, None)
-    parts = {part.name: part.address for part in state.parts}
-    return Place(check_url(url or state.address), triton or parts["triton"], folder)
+    return Place(check_url(url or state.address), triton or state.part("triton").address, folder)

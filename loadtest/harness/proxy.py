@@ -8,7 +8,6 @@ it waits for does not hold up what was read before.
 import asyncio
 import threading
 from contextlib import suppress
-from types import TracebackType
 from typing import Self
 from urllib.parse import urlsplit
 
@@ -42,12 +41,7 @@ class SlowProxy:
             raise RuntimeError(f"the proxy did not listen within {START_S:g} s")
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._stop.set)
         self._thread.join()
 

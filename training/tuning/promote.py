@@ -137,13 +137,12 @@ async def _write_rows(
 
 def _milvus_address(settings: Settings) -> str:
     state = read_state(settings.data_path / "run")
-    parts = {} if state is None else {part.name: part for part in state.parts}
-    if "milvus" not in parts:
+    if state is None:
         raise ConfigurationError(
             f"no stack runs on {settings.data_path}, and its index is to be written: pixserve up "
             f"--detach --data-dir {settings.data_path}"
         )
-    return parts["milvus"].address
+    return state.part("milvus").address
 
 
 def index_rows(
