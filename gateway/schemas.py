@@ -111,7 +111,7 @@ class SearchRequest(Strict, frozen=True, kw_only=True):
     filters: Filters = Filters()
     pix_weight: Annotated[float, Meta(ge=0, le=0.5)] | None = None  # β; None: the server's
     fusion_rule: FusionRule = "weighted"  # how the legs are brought together
-    cutoff: Weight | None = None  # the least evidence of a hit; None: the server's
+    cutoff: Weight | None = None  # least evidence of the surest hit, of others half; None: default
     show_cut: bool = False  # also say what was cut off
     collapse: bool = False  # hits that are nearly the same become one
     diversity: Weight = 0.0  # 0: by relevance alone; 1: each hit as unlike the others as can be
@@ -129,7 +129,7 @@ class LegScore(Reply, frozen=True, kw_only=True):
     leg: LegName
     raw: float  # the engine's own score: a cosine, or BM25
     relevance: float  # calibrated to 0…1
-    evidence: float  # what the cut-off looks at: the relevance, or more, of several inputs
+    evidence: float  # what the leg proves, for the cut-off: its relevance, more or less
     strength: float  # 0…1: the relevance on a longer scale, on which sure answers differ still
     weight: float  # the leg's share; the shares of the legs asked for sum to one
     part: float  # what it adds to the fusion: weight × strength, or what the fusion rule says
@@ -205,7 +205,7 @@ class SearchReply(Reply, frozen=True, kw_only=True):
     hits: tuple[Hit, ...]
     model_version: str  # the bundle, e.g. mini-1
     index_version: str = ""  # what a cursor is good for: the bundle, and which export of it
-    cutoff: float = 0.0  # hits have at least this evidence
+    cutoff: float = 0.0  # the surest hit has at least this evidence, others half of it
     cut: tuple[Hit, ...] = ()  # the best of what was cut off, with `show_cut`
     cut_off: int = 0  # segments that matched, with less evidence than that
     next: str | None = None  # pass it as `cursor` for the next page; None: this is the last one
@@ -285,7 +285,7 @@ class Job(Reply, frozen=True, kw_only=True):
 
     id: str
     video_id: str
-    kind: Literal["ingest", "deepen", "reindex", "delete"]
+    kind: Literal["ingest", "deepen", "reindex", "hear", "transcribe", "delete"]
     state: JobState
     priority: int = 0  # of the jobs that are due, those with the highest come first
     stage: str  # what it is doing: probe, scenes, embed, index…

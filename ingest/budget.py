@@ -180,5 +180,10 @@ def join(cells: Sequence[Span], times_s: Float64Array, at_most: int) -> tuple[Sp
 
 def count_within(times_s: Float64Array, span: Span) -> int:
     """Return how many of these ascending times lie in a span."""
+    return len(range_within(times_s, span))
+
+
+def range_within(times_s: Float64Array, span: Span) -> range:
+    """Return the positions of the ascending times that lie in a span."""
     low, high = np.searchsorted(times_s, (span.start_s, span.end_s))
-    return int(high - low)
+    return range(int(low), max(int(low), int(high)))

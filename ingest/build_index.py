@@ -24,7 +24,7 @@ from gateway.doors import Doors
 from gateway.errors import ConfigurationError, Conflict, NotFound, PixserveError, Unavailable
 from gateway.index.rows import VideoFields
 from ingest.chunks import cut_chunks
-from ingest.from_tokens import check_segments, rows_from_tokens
+from ingest.from_tokens import check_segments, check_texts, rows_from_tokens
 from ingest.gathering import Part, joined
 from ingest.kept_places import ANY_WEIGHTS, kept_segments, reweighed
 from ingest.media import no_packets
@@ -150,7 +150,7 @@ class _Build:
         tokens = await self._tokens(record, segments, folder)
         fused = await fused_of(doors, tokens)
         rows = rows_from_tokens(record, segments, tokens, fused)
-        await write_index(doors, video_id, rows, is_new=False)
+        await write_index(doors, video_id, rows)
         await self._settle(record)
 
     async def _tokens(
@@ -160,7 +160,7 @@ class _Build:
         doors = self._doors
         with suppress(ConfigurationError):
             return await doors.disk.call(checked_tokens, doors, folder, segments)
-        tokens = await doors.disk.call(_kept, self._same, folder, segments)
+        tokens = await doors.disk.call(_kept, self._same, folder, segments, check_texts)
         if tokens is not None:
             tokens = replace(tokens, model_version=doors.bundle.id)
         else:
@@ -175,7 +175,7 @@ class _Build:
         doors, path = self._doors, folder / record.source_name
         seen = msgspec.structs.replace(record, pix=record.analysed_pix or 0)
         request = await doors.disk.call(analysis_request, doors, seen, folder)
-        kept = await doors.disk.call(_kept, self._sources, folder, segments)
+        kept = await doors.disk.call(_kept, self._sources, folder, segments, check_segments)
         if kept is not None:
             return await _embedded_again(doors, path, request, segments, kept)
         analysis = await analyse(path, request, doors.settings, doors.triton, lambda *_: None)
@@ -230,14 +230,17 @@ async def _embedded_again(
 
 
 def _kept(
-    sources: Sequence[Bundle], folder: Path, segments: Sequence[SegmentFacts]
+    sources: Sequence[Bundle],
+    folder: Path,
+    segments: Sequence[SegmentFacts],
+    check: Callable[[Tokens, Sequence[SegmentFacts]], None],
 ) -> Tokens | None:
-    """Return a video's tokens that one of some bundles made; None where none are there."""
+    """Return a video's tokens that one of some bundles made; None where none pass the check."""
     for source in sources:
         for path in (folder / TOKENS_FILE, kept_tokens_path(folder, source.id)):
             with suppress(ConfigurationError):
                 tokens = read_tokens(path, source)
-                check_segments(tokens, segments)
+                check(tokens, segments)
                 return tokens
     return None
 

@@ -18,6 +18,7 @@ from gateway.errors import PixserveError
 from gateway.schemas import Accepted, Job
 from ingest.bulk_work import Work, analysis_of
 from ingest.catch_up import catch_up
+from ingest.ends import noted, run_folder
 from ingest.engines import Engine
 from ingest.jobs import run
 from ingest.manifest import Item
@@ -68,7 +69,9 @@ async def bulk_ingest(
         while (item := await next_item()) is not None:
             done(await bulk.take(item))
 
-    ends = await asyncio.gather(*(lane() for _ in range(engine.lanes)), return_exceptions=True)
+    lanes = (lane() for _ in range(engine.lanes))
+    with noted(run_folder(doors.settings)):  # so that a kill of this process costs its jobs no try
+        ends = await asyncio.gather(*lanes, return_exceptions=True)
     for error in ends:
         if error is not None:
             raise error

@@ -2,7 +2,7 @@
 
 import logging
 
-from gateway.catalogue.claims import ClaimedJob
+from gateway.catalogue.claims import HEARING, ClaimedJob
 from gateway.doors import Doors
 
 log = logging.getLogger("pixserve.worker")
@@ -19,7 +19,7 @@ async def catch_up(doors: Doors, job: ClaimedJob) -> None:
         Unavailable: the catalogue does not answer.
     """
     named = await doors.threads.call(doors.catalogue.versions.current)
-    if named in (None, doors.bundle.id) or job.kind == "delete":
+    if named in (None, doors.bundle.id) or job.kind in ("delete", HEARING):
         return
     states = await doors.threads.call(doors.catalogue.library.states, [job.video_id])
     if states.get(job.video_id) == "ready":

@@ -11,11 +11,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from gateway.settings import Settings
 from ingest.owners import is_dead, owner_name, process_of
 
 NOTES = "workers"  # in the run folder
 VMSTAT = Path("/proc/vmstat")
 OOM_COUNTER = "oom_kill"  # processes killed for want of memory since the boot, on the whole machine
+
+
+def run_folder(settings: Settings) -> Path:
+    """Return the folder in which the processes of this machine note what they are."""
+    return settings.data_path / "run"
 
 
 @contextmanager

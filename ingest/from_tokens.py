@@ -1,7 +1,7 @@
 """Pure: a video's rows of the index, made from its kept tokens, with nothing decoded."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from gateway.catalogue.catalogue import SegmentFacts
 from gateway.errors import ConfigurationError
 from gateway.index.rows import IndexRow
 from ingest.gathering import segment_mean
+from ingest.plan import ModalityWeights
 from ingest.tokens import Tokens
 
 
@@ -52,6 +53,48 @@ def check_segments(tokens: Tokens, segments: Sequence[SegmentFacts]) -> None:
             f"the tokens are of {len(tokens.segment_starts_s)} segments, the catalogue has "
             f"{len(starts_s)} or others: analyse the video again"
         )
+
+
+def check_texts(tokens: Tokens, segments: Sequence[SegmentFacts]) -> None:
+    """Refuse tokens of another analysis, or of another transcript.
+
+    Args:
+        tokens: of the video.
+        segments: of the video, in order.
+
+    Raises:
+        ConfigurationError: other segments, or others in which something is said.
+    """
+    check_segments(tokens, segments)
+    spoken = [segment.index for segment in segments if segment.text]
+    if sorted(tokens.text_segments.tolist()) != spoken:
+        raise ConfigurationError(
+            f"the tokens have words for {len(tokens.text_segments)} segments, the catalogue for "
+            f"{len(spoken)} or others: analyse the video again"
+        )
+
+
+def with_texts(
+    tokens: Tokens, numbers: Sequence[int], text: FloatArray, weights: ModalityWeights
+) -> Tokens:
+    """Return tokens with other texts than they had.
+
+    Args:
+        tokens: of a video.
+        numbers: (texts,) of the segments in which something is said, ascending.
+        text: (texts, sentence) its embeddings.
+        weights: of the modalities' tokens, by which each segment's share of the PIX is known.
+    """
+    sounds, frames = tokens.audio_weights / weights.sound, tokens.frame_weights / weights.frames
+    shares = dict(zip(tokens.audio_segments.tolist(), sounds, strict=True))
+    shares |= dict(zip(tokens.frame_segments.tolist(), frames, strict=True))
+    mine = [shares.get(number, 1.0) for number in numbers]
+    return replace(
+        tokens,
+        text=text,
+        text_segments=np.array(numbers, np.int32),
+        text_weights=np.array(mine, np.float32) * np.float32(weights.text),
+    )
 
 
 def to_fuse(tokens: Tokens) -> Iterator[SegmentTokens]:

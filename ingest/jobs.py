@@ -26,6 +26,7 @@ from gateway.errors import (
     StorageFull,
     Unavailable,
 )
+from ingest.hearing import hear, transcribe
 from ingest.lease import Lease
 from ingest.reindex import reindex
 from ingest.tasks import DELETE_S, Analyser, PartLost, delete, erase_rows, ingest, remove_folder
@@ -81,6 +82,10 @@ async def _in_turn(
                 await delete(doors, job, lease)
             case "reindex":
                 await reindex(doors, job, lease)
+            case "hear":
+                await hear(doors, job, lease)
+            case "transcribe":
+                await transcribe(doors, job, lease)
             case _:
                 await ingest(doors, job, lease, analyser)
 

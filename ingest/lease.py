@@ -3,7 +3,7 @@
 import asyncio
 import logging
 
-from gateway.catalogue.claims import ClaimedJob
+from gateway.catalogue.claims import HEARING, ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import PixserveError
 
@@ -76,4 +76,6 @@ class Lease:
             held = await call(catalogue.jobs.hold, self._job, lease_s=lease_s)
         if held and self._job.kind == "ingest":
             await call(catalogue.analyses.progress, self._job.video_id, percent)
+        if held and self._job.kind == HEARING:
+            await call(catalogue.analyses.heard, self._job.video_id, percent)
         return held

@@ -31,8 +31,6 @@ from ingest.webp import PicturesWanted
 
 IN_FLIGHT = 2  # chunks with Triton: one is decoded there while the other is embedded
 CHUNK_TIMEOUT_S = 120.0  # for one chunk on a busy machine
-TRANSCRIPT_FROM_PERCENT = 4
-HEARD_PERCENT = 70  # of the way, when speech is recognised, where it has to be
 EMBED_FROM_PERCENT = 15  # of the way, when the first chunk is cut …
 EMBED_TO_PERCENT = 95  # … and when the last one is embedded
 
@@ -60,7 +58,7 @@ class AnalysisRequest:
     transcript_name: str | None = None
     language: str | None = None
     model_version: str = ""  # the bundle that embeds, noted in the tokens
-    words_path: Path | None = None  # where recognised speech is kept
+    words_path: Path | None = None  # where recognised speech is kept; None: nothing is heard
 
 
 @dataclass(frozen=True)
@@ -112,8 +110,8 @@ async def analyse(
     with clock.stage("probe", 0):
         info = await asyncio.to_thread(probe, path, max_duration_s=settings.max_duration_s)
         packets = await asyncio.to_thread(_packets, path, info)
-    with clock.stage("transcript", TRANSCRIPT_FROM_PERCENT):
-        said = await _said(path, info, request, settings, clock)
+    with clock.stage("transcript", 4):
+        said = await said_in(path, info, request, settings)
     with clock.stage("scenes", 5):
         plan, keyframes = await asyncio.to_thread(_plan, path, info, packets, request.pix, settings)
     spans_s = [(segment.start_s, segment.end_s) for segment in plan.segments]
@@ -141,14 +139,21 @@ def _packets(path: Path, info: MediaInfo) -> PacketIndex:
     return read_packets(path, info) if info.video else no_packets()
 
 
-async def _said(
-    path: Path, info: MediaInfo, request: AnalysisRequest, settings: Settings, clock: "StageClock"
+async def said_in(
+    path: Path, info: MediaInfo, request: AnalysisRequest, settings: Settings
 ) -> Said:
+    """Return what is said in a video, as far as that need not be heard first.
+
+    Raises:
+        InvalidRequest: its subtitle file is broken.
+        MediaRefused, MediaLimitExceeded: its subtitle track cannot be read.
+        Unavailable: the sandbox died.
+    """
     sidecar = None
     if request.transcript is not None:
         sidecar = Sidecar(request.transcript, request.transcript_name or "transcript")
     asked = (sidecar, request.language, request.pix, settings, request.words_path)
-    return await what_is_said(path, info, *asked, clock.tell_heard)
+    return await what_is_said(path, info, *asked)
 
 
 def _plan(
@@ -200,12 +205,11 @@ class StageClock:
 
     progress: Progress
     stage_s: dict[str, float] = field(default_factory=dict)
-    heard_percent: float = 0.0  # of the way that hearing took; the stages share the rest
 
     @contextmanager
     def stage(self, name: str, percent: float) -> Iterator[None]:
         """Measure a stage that begins at a percentage of the whole way."""
-        self._tell(name, percent)
+        self.progress(name, percent)
         begun_s = time.perf_counter()
         yield
         self.stage_s[name] = time.perf_counter() - begun_s
@@ -224,14 +228,4 @@ class StageClock:
     def tell(self, share: float) -> None:
         """Tell how far the embedding is: 0…1."""
         span = EMBED_TO_PERCENT - EMBED_FROM_PERCENT
-        self._tell("embed", EMBED_FROM_PERCENT + share * span)
-
-    def tell_heard(self, share: float) -> None:
-        """Tell how much of the sound is heard: 0…1."""
-        span = HEARD_PERCENT - TRANSCRIPT_FROM_PERCENT
-        self.heard_percent = TRANSCRIPT_FROM_PERCENT + share * span
-        self.progress("transcript", self.heard_percent)
-
-    def _tell(self, stage: str, percent: float) -> None:
-        left = 1 - self.heard_percent / EMBED_TO_PERCENT
-        self.progress(stage, self.heard_percent + percent * left)
+        self.progress("embed", EMBED_FROM_PERCENT + share * span)

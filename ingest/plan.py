@@ -1,7 +1,7 @@
 """Pure: a video's segments, and the frames and windows of sound that are looked at in each."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -19,12 +19,13 @@ from ingest.budget import (
     join,
     paid_frames,
     part_at,
+    range_within,
 )
+from ingest.exact_frames import affordable, cheapest
 from ingest.media import PacketIndex
 from ingest.scenes import Scene
 
 MAX_JOINED_CELLS = 3  # cells without a keyframe that share one segment
-SETTLED_S = 0.12  # into a span: cuts are placed that exactly
 CATEGORY_WEIGHT = 2.0  # of the tokens of a category's leading modality; the others have 1
 SPEECH_CATEGORIES = frozenset({"tutorial", "lecture", "news", "podcast"})
 SOUND_CATEGORIES = frozenset({"music"})
@@ -32,10 +33,10 @@ SOUND_CATEGORIES = frozenset({"music"})
 
 @dataclass(frozen=True)
 class Segment:
-    """The unit of search: a stretch of one scene, and what of it is looked at."""
+    """The unit of search: a stretch of one scene, or more (`exact_frames`), and what is seen."""
 
     index: int
-    scene_index: int
+    scene_index: int  # that it begins in
     start_s: float
     end_s: float
     motion: float
@@ -105,6 +106,7 @@ def plan_picture(
     scenes = bounded_scenes(found, duration_s, settings)
     cells = join(grid(scenes, duration_s, settings), times_s, MAX_JOINED_CELLS)
     coarse = join(cells, packets.keyframe_times_s, MAX_JOINED_CELLS)
+    coarse = affordable(coarse, packets, duration_s, settings.segment_s)
     first = _first_frames(coarse, scenes, packets, base_frames(duration_s, settings), settings)
     total = min(settings.max_frames, len(first) + paid_frames(pix, settings))
     parted = part_at(cells, [scene.start_s for scene in full], times_s)
@@ -143,7 +145,7 @@ def _first_frames(
     """
     keys = np.flatnonzero(packets.keyframes[packets.shown])
     key_times_s = packets.shown_s[keys]
-    inside = [_range(key_times_s, span) for span in spans]
+    inside = [range_within(key_times_s, span) for span in spans]
     least = [min(1, count_within(packets.shown_s, span)) for span in spans]
     bound = _most_frames(settings)
     most = [min(bound, max(few, len(r))) for few, r in zip(least, inside, strict=True)]
@@ -154,19 +156,8 @@ def _first_frames(
             at = (np.arange(count) + 0.5) * len(here) / max(1, count)
             first.extend(keys[here.start + at.astype(np.int64)].tolist())
         else:
-            first.extend(_cheapest(packets, span)[:count])
+            first.extend(cheapest(packets, span)[:count])
     return first
-
-
-def _cheapest(packets: PacketIndex, span: Span) -> list[int]:
-    """Return the frame of a span without keyframe that the fewest packets must be decoded for.
-
-    The one stored first is: the stretch from the keyframe before ends with it. Frames at the very
-    beginning are left out, where the end of the scene before may still be seen.
-    """
-    inside = _range(packets.shown_s, span)
-    settled = _range(packets.shown_s, replace(span, start_s=span.start_s + SETTLED_S)) or inside
-    return sorted(settled, key=lambda at: int(packets.shown[at]))[:1]
 
 
 def _all_frames(
@@ -183,7 +174,7 @@ def _all_frames(
         For each span the ascending positions of its frames in presentation order.
     """
     first_times_s = packets.shown_s[list(first)]
-    own = [list(first[r.start : r.stop]) for r in (_range(first_times_s, s) for s in spans)]
+    own = [list(first[r.start : r.stop]) for r in (range_within(first_times_s, s) for s in spans)]
     there = [count_within(packets.shown_s, span) for span in spans]
     least = [max(len(chosen), min(1, n)) for chosen, n in zip(own, there, strict=True)]
     bound = _most_frames(settings)
@@ -195,7 +186,7 @@ def _all_frames(
 
 def _spread(times_s: Float64Array, span: Span, chosen: Sequence[int], count: int) -> list[int]:
     """Add frames to those chosen, each the unused one closest to the middle of the largest gap."""
-    inside = _range(times_s, span)
+    inside = range_within(times_s, span)
     free = sorted(set(inside) - set(chosen))
     taken = sorted(chosen)
     while len(taken) < count:
@@ -206,12 +197,6 @@ def _spread(times_s: Float64Array, span: Span, chosen: Sequence[int], count: int
         free.remove(closest)
         taken = sorted([*taken, closest])
     return taken
-
-
-def _range(times_s: Float64Array, span: Span) -> range:
-    """Return the positions of the ascending times that lie in a span."""
-    low, high = np.searchsorted(times_s, (span.start_s, span.end_s))
-    return range(int(low), int(high))
 
 
 def _needed(spans: Sequence[Span], first_times_s: Float64Array) -> int:

@@ -1,7 +1,6 @@
 """What an analysis becomes: rows of the index, records of the catalogue. Pure."""
 
-from collections.abc import Iterator
-from typing import Literal
+from collections.abc import Iterable, Iterator
 
 from gateway.catalogue.analyses import (
     Findings,
@@ -14,6 +13,7 @@ from gateway.index.rows import IndexRow
 from gateway.schemas import Modality
 from ingest.gathering import SegmentRow
 from ingest.pipeline import Analysis
+from ingest.transcripts.said import Said
 
 
 def index_rows(record: VideoRecord, analysis: Analysis) -> list[IndexRow]:
@@ -77,18 +77,24 @@ def _modalities(analysis: Analysis) -> Modalities:
     return Modalities(
         visual=_modality(any(row.visual is not None for row in rows)),
         audio=_modality(any(row.sound is not None for row in rows)),
-        transcript=_transcript(analysis),
+        transcript=transcript(analysis.said, [row.text for row in rows]),
     )
 
 
-def _transcript(analysis: Analysis) -> Modality:
-    if analysis.said.problem is None:
-        return _modality(any(row.text for row in analysis.segments))
-    state: Literal["failed", "absent"] = "failed" if analysis.said.is_failure else "absent"
-    return Modality(percent=0, state=state, reason=analysis.said.problem)
+def transcript(said: Said, texts: Iterable[str]) -> Modality:
+    """Tell how far the transcript of a video is.
+
+    Args:
+        said: what is known of it.
+        texts: what its segments have of that.
+    """
+    told = _modality(any(texts), said.problem)
+    if said.is_awaited and told.state == "absent":
+        return Modality(percent=0, state="pending")
+    return told
 
 
-def _modality(is_there: bool) -> Modality:
+def _modality(is_there: bool, problem: str | None = None) -> Modality:
     if is_there:
         return Modality(percent=100, state="ready")
-    return Modality(percent=0, state="absent")
+    return Modality(percent=0, state="absent", reason=problem)

@@ -14,7 +14,7 @@ from gateway.catalogue.catalogue import SegmentFacts
 from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import ConfigurationError, NotFound
-from ingest.from_tokens import check_segments, rows_from_tokens, to_fuse
+from ingest.from_tokens import check_texts, rows_from_tokens, to_fuse
 from ingest.lease import Lease
 from ingest.tasks import ingest, require_parts, write_index
 from ingest.tokens import Tokens, read_tokens, tokens_path
@@ -49,7 +49,7 @@ async def reindex(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
     lease.tell("index", 60)
     lease.commit()
     rows = rows_from_tokens(record, segments, tokens, fused)
-    await write_index(doors, record.id, rows, is_new=False)
+    await write_index(doors, record.id, rows)
     await doors.threads.call(doors.catalogue.analyses.mark_indexed, record.id, record.revision)
 
 
@@ -57,10 +57,10 @@ def checked_tokens(doors: Doors, folder: Path, segments: list[SegmentFacts]) -> 
     """Return a video's tokens of the doors' bundle.
 
     Raises:
-        ConfigurationError: there are none, or they are of other segments.
+        ConfigurationError: there are none, or they are of other segments or texts.
     """
     tokens = read_tokens(tokens_path(folder, doors.bundle.id), doors.bundle)
-    check_segments(tokens, segments)
+    check_texts(tokens, segments)
     return tokens
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from gateway.api.copies import copy_metadata
 from gateway.api.incoming import room
 from gateway.catalogue.analyses import VideoRecord
-from gateway.catalogue.claims import ClaimedJob
+from gateway.catalogue.claims import HEARING, ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import MediaRefused, ModelFailed, NotFound, Unavailable
 from gateway.index.milvus import has_row
@@ -75,6 +75,8 @@ async def ingest(
 async def store(doors: Doors, record: VideoRecord, analysis: Analysis, *, is_new: bool) -> None:
     """Keep what was found in a video: files, index, catalogue, in this order; searchable after it.
 
+    Where its speech is to be heard, that is queued.
+
     Args:
         doors: where it goes.
         record: the video as it was when its analysis began.
@@ -93,6 +95,9 @@ async def store(doors: Doors, record: VideoRecord, analysis: Analysis, *, is_new
     found = findings(record, analysis, doors.bundle.id)
     await doors.threads.call(analyses.store, record.id, found)
     await doors.threads.call(doors.catalogue.ledger.deepen, record.id, deeper(doors.settings))
+    if analysis.said.is_awaited:
+        queue = doors.catalogue.control.enqueue
+        await doors.threads.call(queue, [record.id], HEARING)
 
 
 async def delete(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
@@ -191,7 +196,7 @@ def _keep_files(analysis: Analysis, folder: Path) -> None:
 
 
 async def write_index(
-    doors: Doors, video_id: str, rows: Sequence[IndexRow], *, is_new: bool
+    doors: Doors, video_id: str, rows: Sequence[IndexRow], *, is_new: bool = False
 ) -> None:
     """Write a video's rows, then remove those that it has beside them: it is never without.
 

@@ -8,19 +8,19 @@ import sys
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from functools import partial
-from pathlib import Path
 
 import uvloop
 
+from ensembles.priorities import yield_to_searches
 from gateway.api.logs import log_to_stderr
-from gateway.catalogue.claims import ClaimedJob
+from gateway.catalogue.claims import ClaimedJob, Lane
 from gateway.doors import Doors, open_doors
 from gateway.errors import PixserveError
 from gateway.serving import Serving
 from gateway.settings import Settings, settings_from_environment
 from ingest.arrivals import Arrivals
 from ingest.catch_up import catch_up
-from ingest.ends import forget_dead, noted, was_killed_from_outside
+from ingest.ends import forget_dead, noted, run_folder, was_killed_from_outside
 from ingest.jobs import run
 from ingest.owners import is_dead, owner_name
 from ingest.sandbox import SANDBOX
@@ -34,7 +34,6 @@ REPAIR_BATCH = 16
 DEAD_S = 0.5  # between looks for jobs of workers that died on this machine
 PURGE_S = 3_600.0  # between looks for ended jobs to forget
 TROUBLE_S = 1.0  # rest after the catalogue did not answer
-NICENESS = 10
 READY_FILE = "worker.ready"
 
 log = logging.getLogger("pixserve.worker")
@@ -59,6 +58,8 @@ async def work(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     looking, turns = asyncio.Lock(), Turns(LANES)
     lanes = [_lane(serving, owner_name(lane), looking, turns) for lane in range(LANES)]
+    # One video at a time is heard, and keeps none of these lanes from another one.
+    hearing = _lane(serving, owner_name("hearing"), asyncio.Lock(), Turns(1), "hearing")
     chores = (
         _again(
             REPAIR_S,
@@ -70,8 +71,8 @@ async def work(settings: Settings) -> None:
     )
     with suppress(PixserveError):  # the chore tells of it, and tries again
         await _free_dead(doors)  # before a lane claims what they held as if they had crashed
-    tasks = [asyncio.create_task(task) for task in (*lanes, *chores, serving.follow())]
-    ready = _run_dir(settings) / READY_FILE
+    tasks = [asyncio.create_task(task) for task in (*lanes, hearing, *chores, serving.follow())]
+    ready = run_folder(settings) / READY_FILE
     ready.parent.mkdir(parents=True, exist_ok=True)
     ready.write_text(f"{os.getpid()}\n")
     log.info("the worker is ready, process %d", os.getpid())
@@ -95,11 +96,13 @@ async def _first(stop: asyncio.Event, tasks: list[asyncio.Task[None]]) -> None:
         await task
 
 
-async def _lane(serving: Serving, name: str, looking: asyncio.Lock, turns: Turns) -> None:
-    """Do one job after the other; one lane at a time looks for the next."""
+async def _lane(
+    serving: Serving, name: str, looking: asyncio.Lock, turns: Turns, lane: Lane = "analyses"
+) -> None:
+    """Do one job after the other; of those that share a lock one at a time looks for the next."""
     while True:
         async with looking:
-            job = await _next_job(serving.doors, name)
+            job = await _next_job(serving.doors, name, lane)
         doors = serving.doors
         try:
             await run(doors, job, turns)
@@ -108,15 +111,16 @@ async def _lane(serving: Serving, name: str, looking: asyncio.Lock, turns: Turns
             log.warning("job %s is left until its lease ends: %s", job.id, error)
 
 
-async def _next_job(doors: Doors, name: str) -> ClaimedJob:
+async def _next_job(doors: Doors, name: str, lane: Lane) -> ClaimedJob:
     """Wait until a job is due, and claim it."""
     jobs, settings = doors.catalogue.jobs, doors.settings
     arrivals = Arrivals.of(settings)
     while True:
         arrivals.note()
         try:
-            if await doors.threads.call(jobs.is_due):
-                job = await doors.threads.call(jobs.claim, name, lease_s=settings.job_lease_s)
+            if await doors.threads.call(jobs.is_due, lane):
+                lease_s = settings.job_lease_s
+                job = await doors.threads.call(jobs.claim, name, lease_s=lease_s, lane=lane)
                 if job is not None:
                     return job
         except PixserveError as error:
@@ -138,7 +142,7 @@ async def _again(pause_s: float, what: str, chore: Callable[[], Awaitable[None]]
 
 async def _free_dead(doors: Doors) -> None:
     """Take over at once what a predecessor held that was killed: its lease need not end."""
-    was_killed = partial(was_killed_from_outside, _run_dir(doors.settings))
+    was_killed = partial(was_killed_from_outside, run_folder(doors.settings))
     freed = await doors.threads.call(doors.catalogue.control.free_dead, is_dead, was_killed)
     if freed:
         log.warning("%d jobs of dead workers are free again", freed)
@@ -147,22 +151,18 @@ async def _free_dead(doors: Doors) -> None:
 async def _purge(doors: Doors) -> None:
     """Forget ended jobs, a batch at a time, so that nobody waits long for the catalogue."""
     await _free_dead(doors)  # before the notes of the dead are gone
-    await doors.disk.call(forget_dead, _run_dir(doors.settings))
+    await doors.disk.call(forget_dead, run_folder(doors.settings))
     while purged := await doors.threads.call(doors.catalogue.control.purge):
         log.info("forgot %d jobs that ended long ago", purged)
-
-
-def _run_dir(settings: Settings) -> Path:
-    return settings.data_path / "run"
 
 
 def main() -> None:
     """Run the worker with the settings of the environment."""
     log_to_stderr()
-    os.setpriority(os.PRIO_PROCESS, 0, max(NICENESS, os.getpriority(os.PRIO_PROCESS, 0)))
+    yield_to_searches()
     try:
         settings = settings_from_environment()
-        with noted(_run_dir(settings)):
+        with noted(run_folder(settings)):
             uvloop.run(work(settings))
     except PixserveError as error:
         sys.exit(f"pixserve worker: {error.message}")

@@ -1,13 +1,14 @@
 """What was found in the videos: written by the ingest worker, one transaction a step."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
-from sqlalchemy import Connection, delete, insert, select, update
+from sqlalchemy import Connection, bindparam, delete, insert, select, update
 from sqlalchemy.sql.dml import Update
 
 from gateway.catalogue import tables
+from gateway.catalogue.claims import is_worked_on
 from gateway.catalogue.database import Database
 from gateway.errors import Conflict, NotFound
 from gateway.schemas import Modality, VideoState
@@ -128,6 +129,42 @@ class Analyses:
             _replace_scenes(connection, video_id, found.scenes)
             _replace_segments(connection, video_id, found.segments)
 
+    def heard(self, video_id: str, percent: int) -> None:
+        """Tell how much of a searchable video's sound is heard."""
+        with self._database.write() as connection:
+            now = Modality(percent=percent, state="running")
+            tell_transcript(connection, video_id, now)
+
+    def store_transcript(
+        self, video_id: str, texts: Mapping[str, str], transcript: Modality, revision: int
+    ) -> None:
+        """Replace what is said in a searchable video, all of which is in the index already.
+
+        Args:
+            video_id: whose.
+            texts: what is said in its segments, by their ids.
+            transcript: how far it is now.
+            revision: of the metadata that went into the index.
+
+        Raises:
+            Conflict: the video is gone or is being deleted.
+        """
+        rows = [{"segment": name, "said": said} for name, said in texts.items()]
+        replaced = (
+            update(tables.segments)
+            .where(tables.segments.c.id == bindparam("segment"))
+            .values(text=bindparam("said"))
+        )
+        with self._database.write() as connection:
+            modalities = _modalities(connection, video_id, ("ready",))
+            if modalities is None:
+                raise Conflict(f"the video {video_id} was deleted while it was transcribed")
+            told = modalities | {"transcript": msgspec.to_builtins(transcript)}
+            values = {"modalities": told, "indexed_revision": revision}
+            connection.execute(_alive(video_id).values(values))
+            if rows:
+                connection.execute(replaced, rows)
+
     def moved(self, video_id: str, model_version: str) -> None:
         """Note that another bundle's index has a video's segments now."""
         with self._database.write() as connection:
@@ -138,15 +175,10 @@ class Analyses:
 
         A video that a job works on is left out: the job writes the index itself.
         """
-        is_worked_on = (
-            select(tables.jobs.c.id)
-            .where(tables.jobs.c.video_id == _videos.id, tables.jobs.c.state == "running")
-            .exists()
-        )
         query = (
             select(_videos.id)
             .where(_videos.state == "ready", _videos.indexed_revision < _videos.revision)
-            .where(~is_worked_on)
+            .where(~is_worked_on(_videos.id))
             .limit(limit)
         )
         with self._database.read() as connection:
@@ -166,12 +198,26 @@ def mark_failed(connection: Connection, video_id: str, error: str) -> None:
     connection.execute(unfinished.values(state="failed", error=error))
 
 
+def tell_transcript(connection: Connection, video_id: str, now: Modality) -> None:
+    """Tell of the transcript of a searchable video, as long as it is awaited."""
+    stored = _modalities(connection, video_id, ("ready",))
+    if stored is not None and stored["transcript"]["state"] in ("pending", "running"):
+        told = stored | {"transcript": msgspec.to_builtins(now)}
+        connection.execute(_alive(video_id).values(modalities=told))
+
+
+def _modalities(
+    connection: Connection, video_id: str, states: Sequence[VideoState]
+) -> dict[str, Any] | None:
+    """Return the modalities of a video in one of these states, to be changed; None elsewhere."""
+    query = select(_videos.modalities).where(_videos.id == video_id, _videos.state.in_(states))
+    stored: dict[str, Any] | None = connection.execute(query.with_for_update()).scalar_one_or_none()
+    return stored
+
+
 def _set_modalities(connection: Connection, video_id: str, now: Modality) -> None:
     """Change the modalities of a video that is not searchable yet, but for those it has not."""
-    query = select(_videos.modalities).where(
-        _videos.id == video_id, _videos.state.in_(("queued", "processing"))
-    )
-    stored = connection.execute(query.with_for_update()).scalar_one_or_none()
+    stored = _modalities(connection, video_id, ("queued", "processing"))
     if stored is None:
         return
     told = msgspec.to_builtins(now)

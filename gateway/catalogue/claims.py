@@ -1,17 +1,25 @@
 """Which jobs may be claimed, in which order, and by whom they are held: the queue's conditions."""
 
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, TypeAlias
 
 import msgspec
-from sqlalchemy import Connection, RowMapping, or_, select, update
+from sqlalchemy import Connection, RowMapping, literal, or_, select, update
 from sqlalchemy.sql.dml import Update
 from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
 from gateway.catalogue.clock import now_s, timestamp
 
-Kind = Literal["ingest", "deepen", "reindex", "delete"]
+Kind = Literal["ingest", "deepen", "reindex", "hear", "transcribe", "delete"]
+Lane = Literal["analyses", "hearing"]
+"""Hearing is a lane of its own: it takes hours, and writes neither index nor segments, so it goes
+on beside any other job of its video."""
+
+HEARING: Kind = "hear"  # the indexes of `tables.jobs` name it too
+OF_SPEECH: tuple[Kind, ...] = (HEARING, "transcribe")  # without them a video has no words
+
+Turn: TypeAlias = tuple[ColumnElement[bool], Sequence[ColumnElement[Any]]]
 
 _jobs = tables.jobs.c
 
@@ -45,31 +53,38 @@ def _abandoned() -> ColumnElement[bool]:
     return (_jobs.state == "running") & (_jobs.lease_until_s < now_s())
 
 
-def _waiting() -> ColumnElement[bool]:
-    """Queued, and no job of the same video runs."""
+def of_lane(kind: ColumnElement[str], lane: Lane) -> ColumnElement[bool]:
+    """Say of a kind that a lane does it: spelt out, so that the lane's index serves."""
+    hearing = literal(HEARING, literal_execute=True)
+    return kind == hearing if lane == "hearing" else kind != hearing
+
+
+def is_worked_on(video_id: ColumnElement[str], lane: Lane = "analyses") -> ColumnElement[bool]:
+    """Say of a video that a job of this lane runs."""
     other = tables.jobs.alias()
-    video_is_worked_on = (
-        select(other.c.id)
-        .where(other.c.video_id == _jobs.video_id, other.c.state == "running")
-        .exists()
-    )
-    return (_jobs.state == "queued") & ~video_is_worked_on
+    mine = of_lane(other.c.kind, lane) & (other.c.video_id == video_id)
+    return select(other.c.id).where(mine, other.c.state == "running").exists()
 
 
-def _rested() -> ColumnElement[bool]:
-    return _waiting() & (_jobs.run_at_s <= now_s())
+def _rested(lane: Lane) -> ColumnElement[bool]:
+    """Queued, its rest is over, and no job of the same video runs in this lane."""
+    waits = (_jobs.state == "queued") & ~is_worked_on(_jobs.video_id, lane)
+    return waits & (_jobs.run_at_s <= now_s())
 
 
-def due() -> ColumnElement[bool]:
+def due(lane: Lane) -> ColumnElement[bool]:
     """Say of a job that it may be claimed now."""
-    return or_(_abandoned(), _rested())
+    return of_lane(_jobs.kind, lane) & or_(_abandoned(), _rested(lane))
 
 
-# One after the other: each is served by an index, both together would sort every queued job.
-TURNS = (
-    (_abandoned, (_jobs.lease_until_s,)),
-    (_rested, (_jobs.priority.desc(), _jobs.created_at)),
-)
+def turns(lane: Lane) -> Iterator[Turn]:
+    """Yield what may be claimed now, most urgent first, each with its order.
+
+    One after the other: each is served by an index, both together would sort every queued job.
+    """
+    mine = of_lane(_jobs.kind, lane)
+    yield mine & _abandoned(), (_jobs.lease_until_s,)
+    yield mine & _rested(lane), (_jobs.priority.desc(), _jobs.created_at)
 
 
 def first(
@@ -105,8 +120,8 @@ def take(connection: Connection, row: RowMapping, worker: str, lease_s: float) -
 def close_cancelled(connection: Connection) -> None:
     """End the jobs that were asked to stop and have no living worker that could obey.
 
-    An ingest is left to who claims it, unless its video is being deleted: it has files and rows
-    to be removed.
+    What has an end of its own is left to who claims it, unless its video is being deleted: an
+    ingest has files and rows to be removed, and of speech that is not heard the reason is told.
     """
     analysed = select(tables.videos.c.id).where(
         tables.videos.c.id == _jobs.video_id, tables.videos.c.state != "deleting"
@@ -114,6 +129,6 @@ def close_cancelled(connection: Connection) -> None:
     connection.execute(
         update(tables.jobs)
         .where(_abandoned(), _jobs.cancelled.is_(True))
-        .where(~((_jobs.kind == "ingest") & analysed.exists()))
+        .where(~(_jobs.kind.in_(("ingest", *OF_SPEECH)) & analysed.exists()))
         .values(state="cancelled", updated_at=timestamp(), worker=None)
     )

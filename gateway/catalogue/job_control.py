@@ -5,10 +5,11 @@ from collections.abc import Callable, Collection, Sequence
 from sqlalchemy import Connection, RowMapping, delete, func, select, update
 
 from gateway.catalogue import tables
-from gateway.catalogue.claims import Kind
+from gateway.catalogue.analyses import tell_transcript
+from gateway.catalogue.claims import HEARING, OF_SPEECH, Kind
 from gateway.catalogue.clock import now_s, text_of, timestamp
 from gateway.catalogue.database import Database, id_batches
-from gateway.catalogue.job_queue import enqueue, latest_job, to_job
+from gateway.catalogue.job_queue import UNHEARD, enqueue, latest_job, to_job
 from gateway.errors import Conflict, NotFound
 from gateway.schemas import Job, JobState
 
@@ -16,7 +17,8 @@ KEEP_ENDED_S = 7 * 86_400.0  # ended jobs are told of for so long
 ENQUEUE_BATCH = 500  # jobs added in one transaction
 PURGE_BATCH = 1_000  # jobs removed in one transaction
 
-QUEUED: tuple[JobState, ...] = ("queued",)
+WAITING: tuple[JobState, ...] = ("queued",)
+AT_WORK: tuple[JobState, ...] = ("queued", "running")
 ENDED: tuple[JobState, ...] = ("succeeded", "failed", "cancelled")
 
 _jobs = tables.jobs.c
@@ -69,6 +71,8 @@ class JobControl:
             if row["state"] == "queued" and row["kind"] != "ingest":
                 ended = {"state": "cancelled", "cancelled": True, "updated_at": timestamp()}
                 connection.execute(here.values(ended))
+                if row["kind"] in OF_SPEECH:
+                    tell_transcript(connection, row["video_id"], UNHEARD)
             elif row["state"] in ("queued", "running"):
                 connection.execute(here.values(cancelled=True, run_at_s=now_s()))
             return to_job(_row(connection, job_id))
@@ -89,12 +93,16 @@ class JobControl:
             return to_job(_row(connection, job_id))
 
     def enqueue(self, video_ids: Sequence[str], kind: Kind, priority: int = 0) -> list[Job]:
-        """Enqueue a job for each of many videos; one of this kind that waits already counts."""
+        """Enqueue a job for each of many videos; one of this kind that waits already counts.
+
+        Where a video is being heard, that counts too: nothing of what is heard can change.
+        """
+        there = AT_WORK if kind == HEARING else WAITING
         jobs: list[Job] = []
         for start in range(0, len(video_ids), ENQUEUE_BATCH):
             with self._database.write() as connection:
                 for video_id in video_ids[start : start + ENQUEUE_BATCH]:
-                    waiting = latest_job(connection, video_id, kind=kind, states=QUEUED)
+                    waiting = latest_job(connection, video_id, kinds=(kind,), states=there)
                     jobs.append(waiting or enqueue(connection, video_id, kind, priority))
         return jobs
 

@@ -8,34 +8,37 @@ import secrets
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import Connection, RowMapping, func, insert, select, update
+from sqlalchemy import Connection, RowMapping, func, insert, literal, select, update
 from sqlalchemy.sql.elements import ColumnElement
 
 from gateway.catalogue import tables
-from gateway.catalogue.analyses import mark_failed
+from gateway.catalogue.analyses import mark_failed, tell_transcript
 from gateway.catalogue.claims import (
-    TURNS,
+    OF_SPEECH,
     ClaimedJob,
     Kind,
+    Lane,
     close_cancelled,
     due,
     first,
     held,
+    is_worked_on,
     take,
+    turns,
 )
 from gateway.catalogue.clock import now_s, timestamp
 from gateway.catalogue.database import Database
 from gateway.errors import Conflict, NotFound
-from gateway.schemas import Job, JobState
+from gateway.schemas import Job, JobState, Modality
 
 BACKOFF_FIRST_S = 0.5  # before a job is tried again; doubles with each try
 BACKOFF_MAX_S = 10.0
 MAX_ERROR_CHARS = 1_000
 
 INGEST_CANCELLED = "cancelled: the analysis was stopped; upload the file again to analyse it"
+UNHEARD = Modality(percent=0, state="absent", reason="cancelled: what is said is not looked for")
 
 _QUEUED: tuple[JobState] = ("queued",)
-_RUNNING: tuple[JobState] = ("running",)
 _jobs = tables.jobs.c
 
 
@@ -57,7 +60,7 @@ class JobQueue:
     def add(self, video_id: str, kind: Kind, priority: int = 0) -> Job:
         """Enqueue a job for a video; one of this kind that waits already is returned instead."""
         with self._database.write() as connection:
-            waiting = latest_job(connection, video_id, kind=kind, states=_QUEUED)
+            waiting = latest_job(connection, video_id, kinds=(kind,), states=_QUEUED)
             return waiting or enqueue(connection, video_id, kind, priority)
 
     def counts(self) -> dict[tuple[Kind, JobState], int]:
@@ -66,18 +69,22 @@ class JobQueue:
         with self._database.read() as connection:
             return {(kind, state): count for kind, state, count in connection.execute(query)}
 
-    def is_due(self) -> bool:
+    def is_due(self, lane: Lane = "analyses") -> bool:
         """Tell whether there is anything to claim: cheap, and takes no lock."""
         with self._database.read() as connection:
-            return connection.execute(select(_jobs.id).where(due()).limit(1)).first() is not None
+            looks = (
+                select(_jobs.id).where(wanted).order_by(*order).limit(1)
+                for wanted, order in turns(lane)
+            )
+            return any(connection.execute(look).first() is not None for look in looks)
 
     def is_running(self, video_id: str) -> bool:
-        """Tell whether a worker has a job of this video now."""
+        """Tell whether a worker has a job of this video now; hearing changes nothing of it."""
         with self._database.read() as connection:
-            return latest_job(connection, video_id, states=_RUNNING) is not None
+            return bool(connection.execute(select(is_worked_on(literal(video_id)))).scalar_one())
 
-    def claim(self, worker: str, *, lease_s: float) -> ClaimedJob | None:
-        """Take the most urgent due job for `lease_s` seconds; None where nothing is due.
+    def claim(self, worker: str, *, lease_s: float, lane: Lane = "analyses") -> ClaimedJob | None:
+        """Take a lane's most urgent due job for `lease_s` seconds; None where nothing is due.
 
         A job whose worker died comes first, however often: `attempts` tells whoever claims it.
         Of the others the highest priority counts, then age.
@@ -85,8 +92,8 @@ class JobQueue:
         try:
             with self._database.write() as connection:
                 close_cancelled(connection)
-                for wanted, order in TURNS:
-                    row = first(connection, wanted(), order)
+                for wanted, order in turns(lane):
+                    row = first(connection, wanted, order)
                     if row is not None:
                         return take(connection, row, worker, lease_s)
                 return None
@@ -94,10 +101,10 @@ class JobQueue:
             return None
 
     def claim_job(self, job_id: str, worker: str, *, lease_s: float) -> ClaimedJob | None:
-        """Take this job; None where it rests, another worker has it, or it has ended."""
+        """Take this analysis; None where it rests, another worker has it, or it has ended."""
         try:
             with self._database.write() as connection:
-                wanted = due() & (_jobs.id == job_id)
+                wanted = due("analyses") & (_jobs.id == job_id)
                 row = first(connection, wanted, (_jobs.id,))
                 return None if row is None else take(connection, row, worker, lease_s)
         except Conflict:
@@ -132,13 +139,20 @@ class JobQueue:
         return self._update(job, values | {"worker": None})
 
     def fail(self, job: ClaimedJob, error: str) -> bool:
-        """End a job for good, and with an ingest its video; False when it was not ours any more."""
+        """End a job for good, with an ingest its video, with hearing the hope for words.
+
+        Returns:
+            False when it was not ours any more.
+        """
         told = error[:MAX_ERROR_CHARS]
         values = {"state": "failed", "error": told, "worker": None}
         with self._database.write() as connection:
             ours = connection.execute(held(job).values(values)).rowcount == 1
             if ours and job.kind == "ingest":
                 mark_failed(connection, job.video_id, told)
+            if ours and job.kind in OF_SPEECH:
+                failed = Modality(percent=0, state="failed", reason=told)
+                tell_transcript(connection, job.video_id, failed)
             return ours
 
     def cancel(self, job: ClaimedJob) -> bool:
@@ -152,6 +166,8 @@ class JobQueue:
             ours = connection.execute(held(job).values(values)).rowcount == 1
             if ours and job.kind == "ingest":
                 mark_failed(connection, job.video_id, INGEST_CANCELLED)
+            if ours and job.kind in OF_SPEECH:
+                tell_transcript(connection, job.video_id, UNHEARD)
             return ours
 
     def put_back(self, job: ClaimedJob, *, stage: str, counted: bool, delay: bool = True) -> bool:
@@ -215,13 +231,13 @@ def latest_job(
     connection: Connection,
     video_id: str,
     *,
-    kind: Kind | None = None,
+    kinds: Collection[Kind] = (),
     states: Collection[JobState] = (),
 ) -> Job | None:
-    """Return a video's newest job: of this kind, and in one of these states, where given."""
+    """Return a video's newest job: of these kinds, and in one of these states, where given."""
     query = select(tables.jobs).where(_jobs.video_id == video_id)
-    if kind is not None:
-        query = query.where(_jobs.kind == kind)
+    if kinds:
+        query = query.where(_jobs.kind.in_(kinds))
     if states:
         query = query.where(_jobs.state.in_(states))
     query = query.order_by(_jobs.created_at.desc(), _jobs.id).limit(1)

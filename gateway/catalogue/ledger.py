@@ -132,7 +132,7 @@ def _deepen(
 ) -> str | None:
     duration_s, analysed_pix = analysed
     queued: tuple[JobState] = ("queued",)
-    waiting = latest_job(connection, video_id, states=queued)
+    waiting = latest_job(connection, video_id, kinds=("ingest", "deepen"), states=queued)
     if waiting is not None:
         return waiting.id  # it has not begun, so it will see this PIX
     if duration_s is None or analysed_pix is None:

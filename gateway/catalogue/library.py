@@ -8,6 +8,7 @@ import msgspec
 from sqlalchemy import Connection, RowMapping, delete, func, insert, select, tuple_, update
 
 from gateway.catalogue import tables
+from gateway.catalogue.claims import Kind
 from gateway.catalogue.clock import timestamp
 from gateway.catalogue.database import Database, id_batches
 from gateway.catalogue.job_queue import cancel_others, enqueue, latest_job
@@ -28,6 +29,10 @@ _videos = tables.videos.c
 
 WAITING = Modality(percent=0, state="pending")
 ABSENT = Modality(percent=0, state="absent")
+
+
+_INGEST: tuple[Kind] = ("ingest",)
+_DELETE: tuple[Kind] = ("delete",)
 
 
 class NewVideo(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,7 +143,7 @@ class Library:
             row = _row(connection, video_id)
             if row["state"] == "deleting":
                 pending = latest_job(
-                    connection, video_id, kind="delete", states=("queued", "running")
+                    connection, video_id, kinds=_DELETE, states=("queued", "running")
                 )
                 return pending or enqueue(connection, video_id, "delete")
             cancel_others(connection, video_id)
@@ -199,7 +204,7 @@ def _existing(connection: Connection, video_id: str) -> Accepted | None:
     state: VideoState | None = connection.execute(query).scalar_one_or_none()
     if state == "deleting":
         raise Conflict(f"this video, {video_id}, is being deleted: upload it again in a moment")
-    job = latest_job(connection, video_id, kind="ingest")
+    job = latest_job(connection, video_id, kinds=_INGEST)
     if state in (None, "failed") or job is None:
         return None
     return Accepted(video_id=video_id, job_id=job.id, existing=True)

@@ -17,11 +17,12 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    TextClause,
     UniqueConstraint,
     text,
 )
 
-SCHEMA_VERSION = "3"  # raised when a table changes
+SCHEMA_VERSION = "4"  # raised when a table changes
 
 # What brings an older catalogue up to the next version; one that is not here is refused.
 MIGRATIONS = {
@@ -31,9 +32,27 @@ MIGRATIONS = {
         "CREATE INDEX IF NOT EXISTS jobs_ended ON jobs (state, updated_at)",
     ),
     "2": ("ALTER TABLE jobs ADD COLUMN kills INTEGER DEFAULT 0 NOT NULL",),
+    "3": (
+        "DROP INDEX IF EXISTS jobs_due",  # which SQLite prefers, and then sorts all that wait
+        "DROP INDEX IF EXISTS jobs_next",
+        "DROP INDEX IF EXISTS jobs_one_running_a_video",
+        "CREATE INDEX jobs_next ON jobs (state, priority DESC, created_at) WHERE kind <> 'hear'",
+        "CREATE INDEX IF NOT EXISTS jobs_next_to_hear ON jobs (state, priority DESC, created_at) "
+        "WHERE kind = 'hear'",
+        "CREATE UNIQUE INDEX jobs_one_running_a_video ON jobs (video_id) "
+        "WHERE state = 'running' AND kind <> 'hear'",
+        "CREATE UNIQUE INDEX IF NOT EXISTS jobs_one_hearing_a_video ON jobs (video_id) "
+        "WHERE state = 'running' AND kind = 'hear'",
+    ),
 }
 
 metadata = MetaData()
+
+
+def _index_where(name: str, *columns: str | TextClause, where: str, unique: bool = False) -> Index:
+    condition = text(where)
+    return Index(name, *columns, unique=unique, sqlite_where=condition, postgresql_where=condition)
+
 
 videos = Table(
     "videos",
@@ -64,12 +83,7 @@ videos = Table(
     Index("videos_newest", "created_at", "id"),
     Index("videos_pix", "pix"),
     Index("videos_state", "state"),
-    Index(
-        "videos_outdated",
-        "id",
-        sqlite_where=text("indexed_revision < revision"),
-        postgresql_where=text("indexed_revision < revision"),
-    ),
+    _index_where("videos_outdated", "id", where="indexed_revision < revision"),
 )
 
 scenes = Table(
@@ -128,16 +142,24 @@ jobs = Table(
     Column("lease_until_s", Float, nullable=False),
     Column("created_at", String(27), nullable=False),
     Column("updated_at", String(27), nullable=False),
-    Index("jobs_due", "state", "run_at_s"),
-    Index("jobs_next", "state", text("priority DESC"), "created_at"),
+    # One a lane (`claims.Lane`): many videos may wait to be heard while others are looked for.
+    _index_where(
+        *("jobs_next", "state", text("priority DESC"), "created_at"), where="kind <> 'hear'"
+    ),
+    _index_where(
+        *("jobs_next_to_hear", "state", text("priority DESC"), "created_at"), where="kind = 'hear'"
+    ),
     Index("jobs_ended", "state", "updated_at"),
-    # One worker at a time works on a video: the database itself says so.
-    Index(
-        "jobs_one_running_a_video",
-        "video_id",
+    # One worker at a time works on a video, and one hears it: the database itself says so.
+    _index_where(
+        *("jobs_one_running_a_video", "video_id"),
+        where="state = 'running' AND kind <> 'hear'",
         unique=True,
-        sqlite_where=text("state = 'running'"),
-        postgresql_where=text("state = 'running'"),
+    ),
+    _index_where(
+        *("jobs_one_hearing_a_video", "video_id"),
+        where="state = 'running' AND kind = 'hear'",
+        unique=True,
     ),
 )
 

@@ -29,6 +29,7 @@ LONGEST_S = 30.0  # of a stretch: what Whisper hears at once
 BEAMS = 5
 MAX_REPETITION = 2.4  # length over compressed length: above it Whisper is caught in a loop
 
+NICENESS = 19  # new videos come first
 PR_SET_PDEATHSIG = 1
 
 
@@ -163,6 +164,7 @@ def packed(message: msgspec.Struct) -> bytes:
 def main() -> None:
     """Load the model that the first message names, then hear until the caller hangs up."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     for number in (signal.SIGINT, signal.SIGTERM):  # the worker ends this, in its own time
         signal.signal(number, signal.SIG_IGN)
     requests, replies = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")

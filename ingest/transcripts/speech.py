@@ -7,13 +7,13 @@ that was interrupted goes on from there, and more PIX later hears nothing twice.
 
 import asyncio
 import importlib.util
-import logging
 from collections.abc import Callable
 from pathlib import Path
 
 import msgspec
 
-from gateway.errors import ConfigurationError, ModelFailed
+from gateway.api.incoming import room
+from gateway.errors import ConfigurationError, ModelFailed, NotFound
 from gateway.settings import Settings
 from ingest.files import replacing
 from ingest.media import MediaInfo
@@ -27,8 +27,6 @@ WINDOW_S = 120.0  # of sound heard at once: 8 MB of samples
 STARTS = 2  # of the process for one window, where it dies
 FILES = ("config.json", "model.bin", "tokenizer.json")  # of a model's folder, and …
 VOCABULARIES = ("vocabulary.json", "vocabulary.txt")  # … one of these
-
-log = logging.getLogger("pixserve.worker")
 
 Tell = Callable[[float], None]  # share of the sound that is heard, 0…1
 
@@ -84,9 +82,11 @@ async def recognise(
         ConfigurationError: the extra or the model is missing or broken.
         ModelFailed: the model fails on this sound.
         MediaRefused, MediaLimitExceeded: the sound cannot be decoded within its limits.
+        NotFound: the folder of `kept` is gone: the video was deleted.
+        StorageFull: what was heard cannot be kept.
     """
     load = find_model(settings)
-    speech = Speech(recogniser=_name(load, settings))
+    speech = Speech(recogniser=recogniser_name(load, settings))
     before = await asyncio.to_thread(_kept, kept)
     if before is not None and before.recogniser == speech.recogniser:
         speech = before
@@ -173,17 +173,17 @@ def _kept(path: Path | None) -> Speech | None:
 
 
 def _keep(path: Path | None, speech: Speech) -> None:
-    """Keep what was heard; where that fails, only a later try is slower."""
-    if path is not None:
-        try:
-            with replacing(path) as file:
-                file.write(msgspec.json.encode(speech))
-        except OSError as error:
-            log.warning("cannot keep what was heard: %s", error)
+    if path is None:
+        return
+    try:
+        with room(), replacing(path) as file:
+            file.write(msgspec.json.encode(speech))
+    except FileNotFoundError as error:
+        raise NotFound(f"the video {path.parent.name} was deleted") from error
 
 
-def _name(load: Load, settings: Settings) -> str:
-    """Name a recogniser by all that changes what it hears."""
+def recogniser_name(load: Load, settings: Settings) -> str:
+    """Return a recogniser's name: all that changes what it hears."""
     parts = (load.model, load.revision, load.compute, settings.whisper_language)
     return " ".join(part for part in parts if part)
 

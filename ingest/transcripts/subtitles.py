@@ -17,6 +17,7 @@ import msgspec
 import pysubs2
 from charset_normalizer import from_bytes
 
+from ensembles.contracts import MAX_TEXT_BYTES
 from gateway.errors import InvalidRequest
 from ingest.calls import Result, Source
 from ingest.container import (
@@ -134,7 +135,12 @@ def segment_texts(
         candidates = range(min(first, len(spans_s) - 1), min(last, len(spans_s) - 1) + 1)
         owner = max(candidates, key=lambda i: _overlap_s(sentence, spans_s[i]))
         said[owner].append(sentence.text)
-    return tuple(" ".join(texts) for texts in said)
+    return tuple(_shortened(" ".join(texts)) for texts in said)
+
+
+def _shortened(text: str) -> str:
+    """Return as much of a text as an encoder takes."""
+    return text.encode()[:MAX_TEXT_BYTES].decode(errors="ignore").rstrip()
 
 
 # ---- pure: cues ---------------------------------------------------------------------------------
