@@ -47,7 +47,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     pix_weight: PixWeight = 0.2  # β of the PIX law, at most 0.5
     pix_cap: Count = 10_000  # PIX over this adds nothing to a rank
     coherence_weight: Share = 0.2  # how far matching neighbours lift a segment
-    cutoff: Share = 0.3  # least evidence of a hit; chosen with `pixserve bench cutoff`
+    cutoff: Share = 0.6  # least evidence of the surest hit; chosen with `pixserve bench cutoff`
 
     base_frames_per_s: Rate = 0.2  # sampled frames a second of video at no PIX
     frames_per_pix: Rate = 0.1

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from gateway.errors import InvalidRequest
+from gateway.search.cutoff import WEAKEST
 from gateway.search.rerank import Scored
 from loadtest.gathering import Split
 from loadtest.ranking import Rules, ranked
@@ -74,12 +75,14 @@ def cutoff_figures(split: Split, rules: Rules, cutoff: float) -> CutoffFigures:
 
 
 def _true_hits(split: Split, rules: Rules) -> list[tuple[str, float]]:
-    """Return the kind of query and the evidence of each right segment that is a hit."""
+    """Return the kind of query and the highest cut-off that keeps it, of each right hit."""
     hits: list[tuple[str, float]] = []
     for one in split.answerable:
-        right = [s for s in ranked(one, rules)[:DEPTH] if s.segment_id in one.right]
+        found = ranked(one, rules)
+        right = [s for s in found[:DEPTH] if s.segment_id in one.right]
         if right and one.question:
-            hits.append((one.question.kind, right[0].evidence))
+            highest = min(_most_evidence(found), right[0].evidence / WEAKEST)
+            hits.append((one.question.kind, highest))
     return hits
 
 

@@ -13,6 +13,7 @@ from gateway.search.legs import Found, run_legs
 from gateway.search.plan import plan_legs
 from gateway.search.query import read_query
 from gateway.settings import Settings
+from loadtest.pairs import Segment
 from loadtest.stack import MeasuredStack
 from training.evaluation.evaluate import Progress, ingest, questions_of, written_set
 from training.evaluation.report import Question, is_over
@@ -90,6 +91,33 @@ def gather_split(
             for text, one in zip(absent, found[len(questions) :], strict=True)
         ),
     )
+
+
+def segments_of_set(
+    stack: MeasuredStack, seed: int, segments: int, progress: Progress
+) -> tuple[list[Segment], str]:
+    """Ingest a made-up set where that was not done; return its segments with their ids.
+
+    Returns:
+        Those that one segment of the index is over, and the creator of the set's videos.
+
+    Raises:
+        PixserveError: a video could not be ingested.
+    """
+    written = written_set(stack.data_dir / "evaluation", seed, segments, progress)
+    creator = f"evaluation-{seed}-{segments}-{PIX}"
+    ids = ingest(stack.gateway, sorted({one.video for one in written}), creator, PIX, progress).ids
+    questions = [
+        Question(f"{one.video} {one.start_s:g}", "object", "", one.video, one.start_s, one.end_s)
+        for one in written
+    ]
+    right = _right_segments(local_settings(stack.data_dir), questions, ids)
+    return [
+        Segment(segment_id, ids[one.video], one.captions, one.attributes)
+        for one, question in zip(written, questions, strict=True)
+        for segment_id in right[question.name]
+        if len(right[question.name]) == 1
+    ], creator
 
 
 async def _ask_all(

@@ -1,4 +1,4 @@
-"""`pixserve bench quality` and `pixserve bench cutoff`: how well the made-up set is ranked."""
+"""`pixserve bench quality`, `cutoff` and `inputs`: how well the made-up set is ranked."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -27,6 +27,7 @@ def register(bench: typer.Typer) -> None:
     """Add the commands."""
     bench.command()(quality)
     bench.command()(cutoff)
+    bench.command()(inputs)
 
 
 def quality(
@@ -92,6 +93,27 @@ def cutoff(
     )
     typer.echo(f"fitted on {cutoff_line(report.fitted_on)}")
     typer.echo(f"judged on {cutoff_line(report.judged_on)}")
+    write_report(json, report)
+
+
+def inputs(
+    data_dir: DataDir = Path("pixserve-data"),
+    segments: Segments = 300,
+    seed: Annotated[int, typer.Option(help="Of the set.")] = JUDGE_SEED,
+    json: Json = None,
+) -> None:
+    """Do a picture with words, and words with `not`, find what each of them says?"""
+    from gateway.client import Client
+    from loadtest.bench_inputs import bench_inputs, inputs_lines
+    from loadtest.gathering import segments_of_set
+    from loadtest.tables import write_report
+    from training.terminal import steps
+
+    stack, _ = _stack(data_dir)
+    with steps() as progress, Client(stack.gateway) as client:
+        found, creator = segments_of_set(stack, seed, segments, progress)
+        report = bench_inputs(client, found, creator, lambda: progress("searching", 0, 1))
+    typer.echo("\n".join(inputs_lines(report)))
     write_report(json, report)
 
 

@@ -3,11 +3,13 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from gateway.schemas import FusionRule, LegName, LegWeights
+from gateway.schemas import AskedMode, FusionRule, LegName, LegWeights
+from gateway.search.auto_mode import mode_of
 from gateway.search.calibrate import calibrate
 from gateway.search.clarity import by_clarity
 from gateway.search.coherence import coherence
 from gateway.search.cutoff import cut
+from gateway.search.evidence import weigh_evidence
 from gateway.search.fuse import fuse, leg_weights
 from gateway.search.rerank import PixLaw, Scored, rerank
 from gateway.settings import Settings
@@ -23,6 +25,7 @@ class Rules:
     leg: LegName | None = None  # this one alone
     fusion: FusionRule = "weighted"
     clarity: bool = True
+    mode: AskedMode = "balanced"
     coherence: float = DEFAULTS.coherence_weight
     pix_weight: float = DEFAULTS.pix_weight
     cutoff: float = 0.0
@@ -32,11 +35,12 @@ class Rules:
 def ranked(one: Gathered, rules: Rules) -> tuple[Scored, ...]:
     """Return the segments that were found, best first, as a search with these rules has them."""
     matches = calibrate(one.found.candidates, one.found.bands, one.found.judged)
+    matches = weigh_evidence(matches, one.text)
     running: Collection[LegName] = one.found.candidates
     only = None if rules.leg is None else LegWeights(**{rules.leg: 1.0})
     if rules.leg is not None and rules.leg not in running:
         return ()
-    weights = leg_weights(running, "balanced", only)
+    weights = leg_weights(running, mode_of(rules.mode, one.text), only)
     if rules.clarity and only is None:
         weights = by_clarity(weights, matches)
     segments = fuse(matches, weights, rules.fusion)

@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 
 from gateway.schemas import AskedMode, Mode
-from gateway.search.auto_mode import mode_of
+from gateway.search.auto_mode import asks_for_speech, mode_of
 
 
 @pytest.mark.parametrize(
@@ -38,3 +38,11 @@ def test_every_mode_can_be_asked_for() -> None:
 
 def test_a_text_as_long_as_a_query_may_be_is_read_at_once() -> None:
     assert mode_of("auto", "how " * 2_000) == "balanced"
+
+
+def test_words_ask_for_speech_where_they_name_neither_a_look_nor_a_sound() -> None:
+    assert asks_for_speech("someone explaining divorce law")
+    assert not asks_for_speech("divorce law")
+    assert not asks_for_speech("someone in a red shirt explaining divorce law")
+    assert not asks_for_speech("someone explaining how a violin is tuned")
+    assert not asks_for_speech("")

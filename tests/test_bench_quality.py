@@ -69,7 +69,7 @@ def test_without_true_hits_nothing_can_be_fitted() -> None:
 
 def test_ranks_are_those_of_the_right_segment_or_of_its_video() -> None:
     one = gathered(
-        "q", "a-000000000", speech={"a-000005000": 0.9, "b-000000000": 0.8, "a-000000000": 0.7}
+        "q", "a-000000000", speech={"a-000005000": 0.6, "b-000000000": 0.5, "a-000000000": 0.4}
     )
     plain = Rules(coherence=0)
     assert rank_of(one, plain) == 3

@@ -39,6 +39,17 @@ def test_what_has_less_evidence_is_cut_and_can_be_seen() -> None:
     assert [round(one.evidence, 12) for one in dropped] == [0.1]
 
 
+def test_beside_a_sure_hit_half_of_its_evidence_is_enough() -> None:
+    kept, dropped = cut(ranked(0.6, 0.4, 0.2), 0.6)
+    assert [round(one.evidence, 12) for one in kept] == [0.6, 0.4]
+    assert [round(one.evidence, 12) for one in dropped] == [0.2]
+
+
+def test_where_nothing_is_sure_nothing_answers() -> None:
+    unsure = ranked(0.59, 0.55)
+    assert cut(unsure, 0.6) == ((), unsure)
+
+
 def test_words_alone_are_cut_only_where_that_is_asked_for() -> None:
     assert cutoff_of(None, 0.36, ["keyword"]) == 0
     assert cutoff_of(0.5, 0.36, ["keyword"]) == 0.5

@@ -108,7 +108,8 @@ def search(
         FusionRule, typer.Option(help="How the legs are brought together.")
     ] = FusionRule.weighted,
     cutoff: Annotated[
-        float | None, typer.Option(help="The least evidence of a hit.", min=0, max=1)
+        float | None,
+        typer.Option(help="The least evidence of the surest hit; others: half.", min=0, max=1),
     ] = None,
     show_cut: Annotated[bool, typer.Option(help="Also show what was cut off.")] = False,
     collapse: Annotated[bool, typer.Option(help="Show copies once.")] = False,

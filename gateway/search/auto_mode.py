@@ -45,7 +45,16 @@ def mode_of(asked: AskedMode, text: str) -> Mode:
     """
     if asked != "auto":
         return asked
-    named = {mode: sum(1 for _ in cues.finditer(text)) for mode, cues in CUES.items()}
+    named = _named(text)
     most = max(named.values())
     modes = [mode for mode, count in named.items() if count == most]
     return modes[0] if most and len(modes) == 1 else "balanced"
+
+
+def asks_for_speech(text: str) -> bool:
+    """Say whether the words name something said, and neither a look nor a sound."""
+    return [mode for mode, count in _named(text).items() if count] == ["text_heavy"]
+
+
+def _named(text: str) -> dict[Mode, int]:
+    return {mode: sum(1 for _ in cues.finditer(text)) for mode, cues in CUES.items()}

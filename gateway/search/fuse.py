@@ -37,16 +37,6 @@ EVEN = frozenset({"vlog"})  # categories in which every modality has the same sh
 
 RRF_K = 60  # of reciprocal rank fusion: the number of its paper
 
-# How far a leg alone is believed when it says that a segment answers: one common word is enough
-# for the keyword leg. Chosen on the split that `pixserve bench cutoff` fits on.
-BELIEF: Mapping[LegName, float] = {
-    "visual": 1.0,
-    "speech": 1.0,
-    "sound": 1.0,
-    "fused": 1.0,
-    "keyword": 0.35,
-}
-
 
 class Fused(msgspec.Struct, frozen=True):
     """One segment with what its legs say together."""
@@ -136,12 +126,12 @@ def evidence_of(legs: Iterable[LegScore]) -> float:
     """Return how sure the legs are that a segment answers, 0…1, whatever their weights.
 
     Each leg is taken for an independent witness who is right with the probability of its evidence
-    times how far it is believed (the noisy or; Pearl 1988, chapter 4.3.2). A leg's evidence is its
-    relevance; where it searched with several inputs, each of them is a witness in the same way.
+    (the noisy or; Pearl 1988, chapter 4.3.2). That is its relevance as `weigh_evidence` weighs it;
+    where the leg searched with several inputs, each of them is a witness in the same way.
     """
     doubt = 1.0
     for leg in legs:
-        doubt *= 1 - BELIEF[leg.leg] * leg.evidence
+        doubt *= 1 - leg.evidence
     return 1 - doubt
 
 

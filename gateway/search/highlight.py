@@ -30,7 +30,7 @@ def highlights(text: str, query: str) -> tuple[Span, ...]:
     Returns:
         Spans in the order of the text that do not overlap, MAX_SPANS at most.
     """
-    wanted = {stem(word) for word in _telling(query)}
+    wanted = {stem(word) for word in telling(query)}
     spans: list[Span] = []
     for match in WORD.finditer(text) if wanted else ():
         if len(spans) < MAX_SPANS and not wanted.isdisjoint(_stems(match.group())):
@@ -38,7 +38,8 @@ def highlights(text: str, query: str) -> tuple[Span, ...]:
     return tuple(spans)
 
 
-def _telling(query: str) -> Iterator[str]:
+def telling(query: str) -> Iterator[str]:
+    """Return the words of a query that say something, as the keyword leg searches them."""
     return (word for word in words_of(query) if word not in SILENT)
 
 

@@ -10,6 +10,7 @@ from gateway.search.clarity import by_clarity
 from gateway.search.coherence import coherence
 from gateway.search.cursor import check_cursor, turn
 from gateway.search.cutoff import MAX_CUT, cut, cutoff_of
+from gateway.search.evidence import weigh_evidence
 from gateway.search.filters import bounds_of, but_like, expression
 from gateway.search.fuse import fuse, leg_weights
 from gateway.search.group import group
@@ -69,6 +70,7 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
         timeout_s=query.deadline_s * LEGS_SHARE - clock.elapsed_s(),
     )
     matches = calibrate(found.candidates, found.bands, found.judged)
+    matches = weigh_evidence(matches, query.text)
     weights = leg_weights(found.candidates, mode, request.weights, request.category)
     if request.weights is None:
         weights = by_clarity(weights, matches)

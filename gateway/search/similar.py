@@ -10,7 +10,7 @@ from gateway.schemas import LegName
 from gateway.search.group import Entry
 
 MAX_COMPARED = 50  # entries, from the best one on; those after them keep their places
-DUPLICATE_COSINE = 0.985  # in every leg that either has: copies, cuts and other encodings
+DUPLICATE_COSINE = 0.97  # in every leg that either has: copies, cuts and other encodings
 ABSENT = -1.0  # the cosine of entries that no leg has both of
 
 Vectors = Mapping[LegName, Mapping[str, FloatArray]]  # unit vectors by leg and segment id
