@@ -80,11 +80,19 @@ def build_request(contract: Model, inputs: Mapping[str, Array]) -> pb.ModelInfer
 
 
 def read_reply(reply: pb.ModelInferResponse) -> dict[str, FloatArray]:
-    """Read the outputs, all float32, as read-only arrays over the message."""
-    return {
-        output.name: np.frombuffer(raw, dtype=np.float32).reshape(output.shape)
-        for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
-    }
+    """Read the outputs, all float32, as read-only arrays over the message.
+
+    Raises:
+        Unavailable: shapes and contents do not fit, as of a model whose process has just died.
+    """
+    try:
+        return {
+            output.name: np.frombuffer(raw, dtype=np.float32).reshape(output.shape)
+            for output, raw in zip(reply.outputs, reply.raw_output_contents, strict=True)
+        }
+    except ValueError as error:
+        log.warning("Triton answered with a damaged reply: %s", error)
+        raise Unavailable("triton", "Triton answered with a damaged reply; try again") from error
 
 
 def translate(error: grpc.aio.AioRpcError) -> PixserveError:

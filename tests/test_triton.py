@@ -6,6 +6,7 @@ import grpc
 import grpc.aio
 import numpy as np
 import pytest
+from tritonclient.grpc import service_pb2 as pb
 
 from ensembles.build import MINI
 from ensembles.bundle import Bundle, Capabilities
@@ -21,7 +22,7 @@ from gateway.errors import (
     Unavailable,
 )
 from gateway.triton import Triton
-from gateway.triton_wire import build_request, translate
+from gateway.triton_wire import build_request, read_reply, translate
 
 CONTRACTS = {n: g.contract for n, g in ensembles(models(MINI), MINI).items()}
 BUNDLE = Bundle("mini", 1, MINI, Capabilities(False, False, False), {})
@@ -69,6 +70,14 @@ def test_an_array_that_breaks_the_contract_is_refused_with_both_sides_named(pcm)
 )
 def test_every_error_of_the_server_becomes_one_of_ours(code, details, expected):
     assert type(translate(rpc_error(code, details))) is expected
+
+
+@pytest.mark.parametrize("contents", [[b""], [b"\0" * 7], []])
+def test_a_reply_that_lacks_its_contents_is_an_unavailable_server(contents: list[bytes]) -> None:
+    reply = pb.ModelInferResponse(raw_output_contents=contents)
+    reply.outputs.add(name="EMBEDDING", datatype="FP32", shape=(1, 384))
+    with pytest.raises(Unavailable, match="damaged reply"):
+        read_reply(reply)
 
 
 NAN = "ValueError: the encoder returned NaN or infinity; check its weights and input"
