@@ -51,10 +51,15 @@ def test_where_nothing_is_sure_nothing_answers() -> None:
 
 
 def test_words_alone_are_cut_only_where_that_is_asked_for() -> None:
-    assert cutoff_of(None, 0.36, ["keyword"]) == 0
-    assert cutoff_of(0.5, 0.36, ["keyword"]) == 0.5
-    assert cutoff_of(None, 0.36, ["keyword", "speech"]) == 0.36
-    assert cutoff_of(0.0, 0.36, ["speech"]) == 0
+    assert cutoff_of(None, 0.36, ["keyword"], words=True) == 0
+    assert cutoff_of(0.5, 0.36, ["keyword"], words=True) == 0.5
+    assert cutoff_of(None, 0.36, ["keyword", "speech"], words=True) == 0.36
+    assert cutoff_of(0.0, 0.36, ["speech"], words=True) == 0
+
+
+def test_the_default_is_lower_for_a_query_without_words() -> None:
+    assert cutoff_of(None, 0.6, ["sound"], words=False) == 0.3
+    assert cutoff_of(0.6, 0.6, ["sound"], words=False) == 0.6
 
 
 @given(st.lists(st.floats(0, 1), max_size=20), st.floats(0, 1), st.floats(0, 1))

@@ -7,9 +7,12 @@ from gateway.search.rerank import Scored
 
 MAX_CUT = 10  # entries that a reply shows of what was cut off
 WEAKEST = 0.5  # of the cut-off: what the hits beside a sure one must have
+WORDLESS = 0.5  # of the default, which is fitted on words: for pictures, sounds, clips, segments
 
 
-def cutoff_of(asked: float | None, default: float, answered: Collection[LegName]) -> float:
+def cutoff_of(
+    asked: float | None, default: float, answered: Collection[LegName], *, words: bool
+) -> float:
     """Return the least evidence of a search's surest hit.
 
     Words alone are little evidence, but where no other leg was asked or could answer, they are all
@@ -19,10 +22,13 @@ def cutoff_of(asked: float | None, default: float, answered: Collection[LegName]
         asked: by the request.
         default: the server's.
         answered: the legs that answered.
+        words: whether the query has any.
     """
     if asked is not None:
         return asked
-    return 0.0 if set(answered) == {"keyword"} else default
+    if set(answered) == {"keyword"}:
+        return 0.0
+    return default if words else WORDLESS * default
 
 
 def cut(ranked: Sequence[Scored], cutoff: float) -> tuple[tuple[Scored, ...], tuple[Scored, ...]]:

@@ -78,7 +78,8 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     segments = await without_excluded(fused, query, reader)
     lifts = coherence(segments, settings.coherence_weight)
     pix = await reader.pix_of({segment.video_id for segment in segments}, bounds)
-    cutoff = cutoff_of(request.cutoff, settings.cutoff, found.candidates)
+    words = bool(query.text)
+    cutoff = cutoff_of(request.cutoff, settings.cutoff, found.candidates, words=words)
     kept, dropped = cut(rerank(segments, lifts, pix, law), cutoff)
     kept = await at_level(kept, request.filters.level, reader)
     entries, unarranged = await arrange(
