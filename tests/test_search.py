@@ -372,7 +372,9 @@ async def test_a_request_that_cannot_be_answered_is_refused(
 @settings(
     max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(words=st.text(min_size=1, max_size=200).filter(lambda text: split_exclusions(text)[0]))
+@given(
+    words=st.text(min_size=1, max_size=200).filter(lambda text: split_exclusions(text.strip())[0])
+)
 def test_any_words_are_answered_the_same_twice(
     words: str, milvus_uri: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
