@@ -142,7 +142,7 @@ def serving(data_dir: Path, profile: str, *, allow_random_weights: bool = False)
         state = read_state(folder)
         if state is None:
             raise Unavailable("stack", "it ended as soon as it was ready")
-        yield next(part.address for part in state.parts if part.name == "triton")
+        yield state.part("triton").address
     finally:
         stop(folder)
 

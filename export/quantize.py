@@ -158,6 +158,8 @@ def _drop_unread_weights(model: Any) -> None:
 
 def _excluded(smoothed: Path, recipe: Recipe) -> list[str]:
     """Return the names of the MatMuls that a recipe leaves in fp32."""
+    if recipe.unfolded and recipe.contracting:
+        return []
     model = onnx.load(str(smoothed), load_external_data=False)
     shapes = {tensor.name: tensor.dims for tensor in model.graph.initializer}
     return [

@@ -32,7 +32,7 @@ def _can_unfold(node: Any, weights: Mapping[str, Any]) -> bool:
     if node.op_type != "Conv" or node.input[1] not in weights:
         return False
     shape = weights[node.input[1]].dims  # outputs, channels, width
-    told = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    told = _attributes(node)
     plain = (
         told.get("group", 1) == 1
         and told.get("auto_pad", b"NOTSET") == b"NOTSET"
@@ -47,7 +47,7 @@ def _unfolded(model: Any, node: Any, weights: Mapping[str, Any]) -> list[Any]:
     weight = numpy_helper.to_array(weights[node.input[1]])  # (outputs, channels, width)
     outputs, _, width = weight.shape
     name = f"{node.name}{UNFOLDED}"
-    told = {attribute.name: helper.get_attribute_value(attribute) for attribute in node.attribute}
+    told = _attributes(node)
     constants = {
         "time": np.array([1]),
         "stride": np.array([told.get("strides", (1,))[0]]),
@@ -78,6 +78,10 @@ def _unfolded(model: Any, node: Any, weights: Mapping[str, Any]) -> list[Any]:
     ]
     if len(node.input) > 2:
         nodes.append(make("Add", [name, node.input[2]], f"{name}.sum"))
-    back = helper.make_node("Transpose", nodes[-1].output, node.output, f"{name}.back")
-    back.attribute.append(helper.make_attribute("perm", (0, 2, 1)))
+    last = nodes[-1].output[0]
+    back = helper.make_node("Transpose", [last], node.output, name=f"{name}.back", perm=(0, 2, 1))
     return [*nodes, back]
+
+
+def _attributes(node: Any) -> dict[str, Any]:
+    return {one.name: helper.get_attribute_value(one) for one in node.attribute}

@@ -57,7 +57,7 @@ def look_in_parts(path: Path, wanted: KeyframesWanted, limits: Limits) -> Seen:
         looks=_joined_looks(replies),
         predicted=np.array([shares[tick] for tick in wanted.hinted], np.float32),
         pictures=pictures,
-        picture_size=max((_size_of(reply) for reply in replies), default=(0, 0)),
+        picture_size=max(map(_size_of, replies)),
     )
 
 
@@ -96,7 +96,7 @@ def _joined_looks(replies: Sequence[Reply]) -> tuple[NDArray[np.generic], ...]:
 
 
 def _pictures_of(reply: Reply) -> dict[int, bytes]:
-    if len(reply.arrays) == LOOK_ARRAYS + 1:  # none were wanted
+    if not _has_pictures(reply):
         return {}
     ticks, sizes, joined = reply.arrays[LOOK_ARRAYS + 1 :]
     data = joined.tobytes()
@@ -106,5 +106,8 @@ def _pictures_of(reply: Reply) -> dict[int, bytes]:
 
 
 def _size_of(reply: Reply) -> tuple[int, int]:
-    none_wanted = len(reply.arrays) == LOOK_ARRAYS + 1
-    return (0, 0) if none_wanted else reply.value_as(tuple[int, int])
+    return reply.value_as(tuple[int, int]) if _has_pictures(reply) else (0, 0)
+
+
+def _has_pictures(reply: Reply) -> bool:
+    return len(reply.arrays) > LOOK_ARRAYS + 1  # else none were wanted

@@ -187,14 +187,18 @@ class _Killer:
 
 
 def _worker(stack: MeasuredStack, before: PartState | None) -> PartState:
-    """Wait until the worker runs, another one than before; raises `DeadlineExceeded`."""
+    """Wait until the worker runs, another one than before.
+
+    Raises:
+        DeadlineExceeded: it does not come.
+        NotFound: no stack runs, or none with a worker.
+    """
     end_s = time.monotonic() + RESTART_S
     while time.monotonic() < end_s:
         state = read_state(stack.data_dir / "run")
-        parts = () if state is None else state.parts
-        now = next((part for part in parts if part.name == "worker"), None)
-        if now is None:
-            raise NotFound(f"no worker runs on {stack.data_dir}")
+        if state is None:
+            raise NotFound(f"no stack runs on {stack.data_dir}")
+        now = state.part("worker")
         if now.state == "ready" and (before is None or now.pid != before.pid):
             return now
         time.sleep(POLL_S)
