@@ -28,9 +28,9 @@ from ingest.from_tokens import check_segments, check_texts, rows_from_tokens
 from ingest.gathering import Part, joined
 from ingest.kept_places import ANY_WEIGHTS, kept_segments, reweighed
 from ingest.media import no_packets
-from ingest.pipeline import AnalysisRequest, analyse, embed_chunk
+from ingest.pipeline import AnalysisRequest, analyse, embed_chunk, fused_of
 from ingest.probe import probe, read_packets
-from ingest.reindex import checked_tokens, fused_of
+from ingest.reindex import checked_tokens
 from ingest.tasks import WRITE_S, analysis_request, erase_rows, write_index
 from ingest.tokens import TOKENS_FILE, Tokens, kept_tokens_path, read_tokens
 from ingest.verify import verify
@@ -148,7 +148,7 @@ class _Build:
         segments = await call(doors.catalogue.segments_of, video_id)
         folder = doors.settings.videos_dir / video_id
         tokens = await self._tokens(record, segments, folder)
-        fused = await fused_of(doors, tokens)
+        fused = await fused_of(doors.triton, tokens)
         rows = rows_from_tokens(record, segments, tokens, fused)
         await write_index(doors, video_id, rows)
         await self._settle(record)

@@ -24,11 +24,10 @@ from gateway.errors import ConfigurationError, NotFound
 from ingest.from_tokens import check_segments, rows_from_tokens, with_texts
 from ingest.lease import Lease
 from ingest.media import MediaInfo
-from ingest.pipeline import said_in
+from ingest.pipeline import fused_of, said_in
 from ingest.plan import modality_weights
 from ingest.probe import probe
 from ingest.records import transcript
-from ingest.reindex import fused_of
 from ingest.tasks import analysis_request, ingest, require_parts, write_index
 from ingest.tokens import Tokens, read_tokens, tokens_path
 from ingest.transcripts.said import Said, recognised
@@ -85,7 +84,7 @@ async def transcribe(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
     spoken = _with_words(segments, said, info.duration_s)
     lease.tell("embed", 20)
     tokens = await _embedded(doors, tokens, spoken, record.category)
-    fused = await fused_of(doors, tokens)
+    fused = await fused_of(doors.triton, tokens)
     lease.tell("index", 60)
     lease.commit()
     await doors.disk.call(_keep, tokens, path)

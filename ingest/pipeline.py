@@ -7,19 +7,25 @@ chunks in flight the next one is cut. Memory is bounded by those chunks.
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from ensembles.chunk import ChunkEmbeddings, ChunkInput
+import numpy as np
+
+from ensembles.arrays import FloatArray
+from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
 from gateway.errors import PixserveError
 from gateway.settings import Settings
 from ingest.budget import pays_full_tier
 from ingest.chunks import Chunk, cut_chunks
+from ingest.from_tokens import to_fuse
 from ingest.gathering import Part, SegmentRow, joined, part_of
+from ingest.kept import NOTHING_KEPT, FoundScenes, Kept
 from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex, no_packets
+from ingest.missing import Missing, merged, missing_of, rows_of
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe, read_packets
 from ingest.scenes import Scene, full_scenes, pictured_scenes
@@ -31,6 +37,7 @@ from ingest.webp import PicturesWanted
 
 IN_FLIGHT = 2  # chunks with Triton: one is decoded there while the other is embedded
 CHUNK_TIMEOUT_S = 120.0  # for one chunk on a busy machine
+FUSE_S = 30.0  # for some segments on a busy machine
 EMBED_FROM_PERCENT = 15  # of the way, when the first chunk is cut …
 EMBED_TO_PERCENT = 95  # … and when the last one is embedded
 
@@ -39,7 +46,15 @@ Progress = Callable[[str, float], None]  # stage, percent of the whole way
 T = TypeVar("T")
 
 
-class Embedder(Protocol):
+class Fuser(Protocol):
+    """What fuses tokens: `gateway.triton.Triton`."""
+
+    async def fuse(self, tokens: SegmentTokens, *, timeout_s: float) -> FloatArray:
+        """Fuse the tokens of some segments; raises `Unavailable` or `Overloaded`."""
+        ...
+
+
+class Embedder(Fuser, Protocol):
     """What embeds chunks: `gateway.triton.Triton`."""
 
     async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
@@ -59,6 +74,7 @@ class AnalysisRequest:
     language: str | None = None
     model_version: str = ""  # the bundle that embeds, noted in the tokens
     words_path: Path | None = None  # where recognised speech is kept; None: nothing is heard
+    kept: Kept = NOTHING_KEPT  # of earlier analyses by this bundle: what it tells is not found anew
 
 
 @dataclass(frozen=True)
@@ -67,6 +83,7 @@ class Counts:
 
     frames: int
     windows: int
+    known_frames: int  # of the frames, those that an earlier analysis had looked at
     chunks: int
     cues: int
 
@@ -77,6 +94,7 @@ class Analysis:
 
     info: MediaInfo
     scenes: tuple[Scene, ...]
+    found_scenes: FoundScenes
     segments: tuple[SegmentRow, ...]
     tokens: Tokens
     thumbnails: Thumbnails
@@ -113,23 +131,26 @@ async def analyse(
     with clock.stage("transcript", 4):
         said = await said_in(path, info, request, settings)
     with clock.stage("scenes", 5):
-        plan, keyframes = await asyncio.to_thread(_plan, path, info, packets, request.pix, settings)
+        asked = (path, info, packets, request, settings)
+        plan, found, keyframes = await asyncio.to_thread(_plan, *asked)
     spans_s = [(segment.start_s, segment.end_s) for segment in plan.segments]
     texts = segment_texts(said.cues, spans_s, info.duration_s)
     weights = modality_weights(request.category)
+    missing = missing_of(plan.segments, texts, weights, request.kept, packets, info.start_s)
     chunks = clock.each(
-        "cut", cut_chunks(path, info, packets, plan.segments, texts, weights, settings)
+        "cut", cut_chunks(path, info, packets, missing.segments, missing.texts, weights, settings)
     )
     parts: list[Part] = []
     with clock.stage("embed", EMBED_FROM_PERCENT):
         async for part in _embedded(chunks, request, triton):
             parts.append(part)
-            clock.tell(sum(len(part.rows) for part in parts) / len(plan.segments))
-    rows = tuple(row for part in parts for row in part.rows)
-    tokens = joined(request.model_version, parts)
-    counts = Counts(len(tokens.frames), len(tokens.audio), len(parts), len(said.cues))
+            clock.tell(sum(len(part.rows) for part in parts) / len(missing.segments))
+    with clock.stage("fuse", EMBED_TO_PERCENT):
+        rows, tokens = await _gathered(request, plan, texts, missing, parts, triton)
+    known = len(missing.known.frames) if missing.known else 0
+    counts = Counts(len(tokens.frames), len(tokens.audio), known, len(parts), len(said.cues))
     thumbnails = thumbnails_of(keyframes, plan.segments)
-    return Analysis(info, plan.scenes, rows, tokens, thumbnails, counts, clock.stage_s, said)
+    return Analysis(info, plan.scenes, found, rows, tokens, thumbnails, counts, clock.stage_s, said)
 
 
 # ---- stages -------------------------------------------------------------------------------------
@@ -157,18 +178,43 @@ async def said_in(
 
 
 def _plan(
-    path: Path, info: MediaInfo, packets: PacketIndex, pix: int, settings: Settings
-) -> tuple[Plan, Keyframes]:
+    path: Path, info: MediaInfo, packets: PacketIndex, request: AnalysisRequest, settings: Settings
+) -> tuple[Plan, FoundScenes, Keyframes]:
     """Find the scenes in the tier that PIX pays for, and choose what is looked at."""
+    pix = request.pix
     if info.video is None:
-        return plan_sound(info.duration_s, pix, settings), NO_KEYFRAMES
-    wanted = PicturesWanted(SIDE_PX, spacing_s(info.duration_s, settings.segment_s))
-    scenes, keyframes = pictured_scenes(path, info, packets, wanted)
+        return plan_sound(info.duration_s, pix, settings), FoundScenes(), NO_KEYFRAMES
+    found, keyframes = request.kept.scenes, request.kept.keyframes
+    if found is None or not keyframes.times_s:
+        wanted = PicturesWanted(SIDE_PX, spacing_s(info.duration_s, settings.segment_s))
+        scenes, keyframes = pictured_scenes(path, info, packets, wanted)
+        found = FoundScenes(scenes, found.full_tier if found else None)
     paid = pays_full_tier(info.duration_s, pix, settings)
-    full = full_scenes(path, info, packets) if paid else ()
+    if paid and found.full_tier is None:
+        found = FoundScenes(found.keyframe_tier, full_scenes(path, info, packets))
+    full = found.full_tier or () if paid else ()
     sound = info.audio is not None
-    plan = plan_picture(scenes, packets, info.duration_s, pix, settings, sound=sound, full=full)
-    return plan, keyframes
+    bounds = (info.duration_s, pix, settings)
+    plan = plan_picture(found.keyframe_tier, packets, *bounds, sound=sound, full=full)
+    return plan, found, keyframes
+
+
+async def _gathered(
+    request: AnalysisRequest,
+    plan: Plan,
+    texts: Sequence[str],
+    missing: Missing,
+    parts: Sequence[Part],
+    triton: Fuser,
+) -> tuple[tuple[SegmentRow, ...], Tokens]:
+    """Return the rows and the tokens of all segments: what was found, with what was known."""
+    found = joined(request.model_version, parts) if parts else None
+    if missing.known is None:
+        assert found is not None  # a plan has segments, and all of them were missing
+        return tuple(row for part in parts for row in part.rows), found
+    tokens = merged(missing.known, found) if found else missing.known
+    fused = await fused_of(triton, tokens)
+    return rows_of(request.video_id, plan.segments, texts, tokens, fused), tokens
 
 
 async def _embedded(
@@ -194,6 +240,11 @@ async def embed_chunk(chunk: Chunk, request: AnalysisRequest, triton: Embedder) 
     """Embed one chunk of the requested video; raises what `Embedder.embed_video` does."""
     embeddings = await triton.embed_video(chunk.input, timeout_s=CHUNK_TIMEOUT_S)
     return part_of(request.video_id, request.model_version, chunk, embeddings)
+
+
+async def fused_of(triton: Fuser, tokens: Tokens) -> FloatArray:
+    """Return the fused embeddings of all segments, (segments, fused); raises what `fuse` does."""
+    return np.concatenate([await triton.fuse(part, timeout_s=FUSE_S) for part in to_fuse(tokens)])
 
 
 # ---- progress -----------------------------------------------------------------------------------

@@ -7,19 +7,15 @@ the tokens are gone, damaged, or another bundle's, is the video analysed anew.
 import logging
 from pathlib import Path
 
-import numpy as np
-
-from ensembles.arrays import FloatArray
 from gateway.catalogue.catalogue import SegmentFacts
 from gateway.catalogue.claims import ClaimedJob
 from gateway.doors import Doors
 from gateway.errors import ConfigurationError, NotFound
-from ingest.from_tokens import check_texts, rows_from_tokens, to_fuse
+from ingest.from_tokens import check_texts, rows_from_tokens
 from ingest.lease import Lease
+from ingest.pipeline import fused_of
 from ingest.tasks import ingest, require_parts, write_index
 from ingest.tokens import Tokens, read_tokens, tokens_path
-
-FUSE_S = 30.0  # for some segments on a busy machine
 
 log = logging.getLogger("pixserve.worker")
 
@@ -45,7 +41,7 @@ async def reindex(doors: Doors, job: ClaimedJob, lease: Lease) -> None:
         await ingest(doors, job, lease)
         return
     lease.tell("fuse", 20)
-    fused = await fused_of(doors, tokens)
+    fused = await fused_of(doors.triton, tokens)
     lease.tell("index", 60)
     lease.commit()
     rows = rows_from_tokens(record, segments, tokens, fused)
@@ -62,9 +58,3 @@ def checked_tokens(doors: Doors, folder: Path, segments: list[SegmentFacts]) -> 
     tokens = read_tokens(tokens_path(folder, doors.bundle.id), doors.bundle)
     check_texts(tokens, segments)
     return tokens
-
-
-async def fused_of(doors: Doors, tokens: Tokens) -> FloatArray:
-    """Return the fused embeddings of all segments, (segments, fused)."""
-    parts = [await doors.triton.fuse(part, timeout_s=FUSE_S) for part in to_fuse(tokens)]
-    return np.concatenate(parts)

@@ -4,9 +4,11 @@ Every job may be run again after a crash at any point: segment ids, vectors and 
 each time, they replace what an interrupted try left, and what that try left too much is removed.
 """
 
+import logging
 import shutil
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 from gateway.api.copies import copy_metadata
@@ -18,12 +20,15 @@ from gateway.errors import MediaRefused, ModelFailed, NotFound, Unavailable
 from gateway.index.milvus import has_row
 from gateway.index.rows import LEGS, IndexRow
 from ingest.depth import deeper
+from ingest.kept import SCENES_FILE, read_kept, write_scenes
 from ingest.lease import Lease
 from ingest.pipeline import Analysis, AnalysisRequest, Progress, analyse
 from ingest.records import findings, index_rows
 from ingest.thumbnails import THUMBNAILS_FILE, write_thumbnails
 from ingest.tokens import TOKENS_FILE, kept_tokens_path
 from ingest.transcripts.speech import WORDS_FILE
+
+log = logging.getLogger("pixserve.worker")
 
 READY_S = 1.0  # for Triton to say that it is there
 WRITE_S = 60.0  # for all rows of one video
@@ -46,7 +51,9 @@ class PartLost(Exception):  # noqa: N818 (names what happened; never leaves the 
 async def ingest(
     doors: Doors, job: ClaimedJob, lease: Lease, analyser: Analyser | None = None
 ) -> None:
-    """Analyse a video and make it searchable; done again with more PIX, it finds more.
+    """Analyse a video and make it searchable; with more PIX it finds more.
+
+    A job to deepen looks only at what the tokens of earlier analyses do not have.
 
     Args:
         doors: of the worker.
@@ -65,8 +72,12 @@ async def ingest(
     await doors.threads.call(analyses.begin, record.id)
     folder = doors.settings.videos_dir / record.id
     request = await doors.disk.call(analysis_request, doors, record, folder)
+    if job.kind == "deepen":
+        request = await _from_what_is_kept(doors, request, folder)
     work = analyser or _here(doors)
     analysis = await _analysed(work, folder / record.source_name, request, lease)
+    seen = analysis.counts
+    log.info("video %s: %d frames, %d of them known", record.id, seen.frames, seen.known_frames)
     lease.tell("index", 95)
     lease.commit()
     await store(doors, record, analysis, is_new=job.is_first_try)
@@ -145,6 +156,14 @@ def _here(doors: Doors) -> Analyser:
     return analysed
 
 
+async def _from_what_is_kept(
+    doors: Doors, request: AnalysisRequest, folder: Path
+) -> AnalysisRequest:
+    """Return the request with what earlier analyses of the video found."""
+    segments = await doors.threads.call(doors.catalogue.segments_of, request.video_id)
+    return replace(request, kept=await doors.disk.call(read_kept, folder, doors.bundle, segments))
+
+
 async def _analysed(
     analyser: Analyser, path: Path, request: AnalysisRequest, lease: Lease
 ) -> Analysis:
@@ -193,6 +212,7 @@ def _keep_files(analysis: Analysis, folder: Path) -> None:
         analysis.tokens.write(folder / TOKENS_FILE)
         kept_tokens_path(folder, analysis.tokens.model_version).unlink(missing_ok=True)
         write_thumbnails(folder / THUMBNAILS_FILE, analysis.thumbnails, ids)
+        write_scenes(folder / SCENES_FILE, analysis.found_scenes)
 
 
 async def write_index(

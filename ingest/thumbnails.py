@@ -7,13 +7,14 @@ end. Its head says which bytes are which segment's; segments may share a picture
 from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import msgspec
 
 from gateway.errors import NotFound
 from ingest.files import replacing
-from ingest.media import Keyframes
+from ingest.media import NO_KEYFRAMES, Keyframes
 from ingest.plan import Segment
 
 THUMBNAILS_FILE = "thumbnails.pack"
@@ -40,6 +41,7 @@ class Head(msgspec.Struct, frozen=True):
     height: int
     places: tuple[tuple[int, int], ...]  # of each picture: offset after the head, and size
     segments: dict[str, int]  # id → which picture
+    times_s: tuple[float, ...] = ()  # of each picture; files of before do not tell
 
 
 # ---- pure ---------------------------------------------------------------------------------------
@@ -67,22 +69,18 @@ def _chosen(times_s: Sequence[float], start_s: float, end_s: float) -> int:
 
 
 def packed(thumbnails: Thumbnails, segment_ids: Sequence[str]) -> list[bytes]:
-    """Return the pieces of the file, in order; pictures that no segment shows are left out."""
-    used = sorted(set(thumbnails.chosen))
-    place_of = {picture: place for place, picture in enumerate(used)}
-    pictures = [thumbnails.keyframes.pictures[picture] for picture in used]
-    offsets = [sum(map(len, pictures[:place])) for place in range(len(pictures))]
+    """Return the pieces of the file, in order; segments of a deeper look may show any picture."""
+    keyframes = thumbnails.keyframes
+    sizes = [len(picture) for picture in keyframes.pictures]
     head = Head(
-        width=thumbnails.keyframes.width,
-        height=thumbnails.keyframes.height,
-        places=tuple((at, len(data)) for at, data in zip(offsets, pictures, strict=True)),
-        segments={
-            segment_id: place_of[picture]
-            for segment_id, picture in zip(segment_ids, thumbnails.chosen, strict=True)
-        },
+        width=keyframes.width,
+        height=keyframes.height,
+        places=tuple(zip(accumulate(sizes[:-1], initial=0), sizes, strict=True)),
+        segments=dict(zip(segment_ids, thumbnails.chosen, strict=True)),
+        times_s=keyframes.times_s,
     )
     told = msgspec.msgpack.encode(head)
-    return [MAGIC, len(told).to_bytes(LENGTH_BYTES, "little"), told, *pictures]
+    return [MAGIC, len(told).to_bytes(LENGTH_BYTES, "little"), told, *keyframes.pictures]
 
 
 # ---- the file -----------------------------------------------------------------------------------
@@ -120,6 +118,21 @@ def read_head(path: Path) -> tuple[Head, int]:
         raise NotFound("this video has no thumbnails") from error
     except msgspec.MsgspecError as error:
         raise NotFound("this video's thumbnails are damaged: pixserve reindex --analyse") from error
+
+
+def read_keyframes(path: Path) -> Keyframes:
+    """Return all pictures of a file with their times; none where it has no times, or is none."""
+    try:
+        head, begin = read_head(path)
+        data = path.read_bytes()
+    except (NotFound, OSError):
+        return NO_KEYFRAMES
+    if len(head.times_s) != len(head.places):
+        return NO_KEYFRAMES
+    pictures = tuple(data[begin + at : begin + at + size] for at, size in head.places)
+    if [len(picture) for picture in pictures] != [size for _, size in head.places]:
+        return NO_KEYFRAMES
+    return Keyframes(head.times_s, pictures, head.width, head.height)
 
 
 def read_thumbnail(path: Path, segment_id: str) -> bytes:

@@ -12,11 +12,13 @@ import typer
 from loadtest.bench_search_sizes import SizeReport, bench_size
 from loadtest.engine import embedded_engine
 from loadtest.queries import unique_queries
+from loadtest.settled import settle
 from loadtest.stack import describe_machine
 from loadtest.synthetic import synthetic_doors
 from loadtest.tables import add_latencies, latency_table, progress, show, write_report
 
 DEFAULT_ROWS = (1_000, 10_000)
+SETTLE_S = 7_200.0  # for Milvus to index half a million rows on two cores
 QUERY_SEED = 71  # not the corpus': no query is the text of a segment
 
 
@@ -60,6 +62,7 @@ async def _size(
                 told += 1
 
         async with synthetic_doors(folder, uri, rows, filled) as doors:
+            await settle(uri, doors.bundle, ("speech", "visual"), timeout_s=SETTLE_S)
             for count in clients:
                 reports.append(await bench_size(doors, rows, texts, count, lambda: None))
     return reports

@@ -35,6 +35,7 @@ class Embedder:
         self.calls = 0
         self.hangs = False  # a chunk never comes back
         self.fused = 0  # segments
+        self.frames = 0  # looked at
         self.before: Callable[[], None] = lambda: None
 
     async def ready(self, *, timeout_s: float) -> bool:  # noqa: ARG002 (as Triton has it)
@@ -47,6 +48,7 @@ class Embedder:
         timeout_s: float,  # noqa: ARG002 (as Triton has it)
     ) -> ChunkEmbeddings:
         self.calls += 1
+        self.frames += int((chunk.frame_weights > 0).sum())
         self.before()
         await asyncio.sleep(0)
         if self.hangs:

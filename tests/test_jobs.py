@@ -17,7 +17,7 @@ from gateway.schemas import InvestmentRequest, VideoPatch
 from ingest.depth import deeper
 from ingest.jobs import MAX_KILLS, run
 from ingest.tasks import repair_copies
-from ingest.tokens import Tokens
+from ingest.tokens import TOKENS_FILE, Tokens, read_tokens
 from tests.corpora import index_row
 from tests.gateways import BUNDLE, NOWHERE
 from tests.ingests import add, claim, counts, due, embedder, failing_with, opened_doors
@@ -376,6 +376,7 @@ async def test_more_pix_looks_deeper_and_keeps_every_segment(doors: Doors, video
     job = claim(doors)
     assert (job.id, job.kind) == (job_id, "deepen")
     assert doors.catalogue.pix_of(["deep"]) == {"deep": 201}  # searchable all the while
+    looked = embedder(doors).frames
     await run(doors, job)
 
     after = doors.catalogue.analyses.segment_ids("deep")
@@ -383,6 +384,8 @@ async def test_more_pix_looks_deeper_and_keeps_every_segment(doors: Doors, video
     assert doors.catalogue.analyses.record("deep").analysed_pix == 201
     assert (await counts(doors, "deep"))["visual"] == len(after)
     assert doors.catalogue.ledger.deepen("deep", buys) is None
+    tokens = read_tokens(doors.settings.videos_dir / "deep" / TOKENS_FILE, BUNDLE)
+    assert looked < embedder(doors).frames == len(tokens.frames)  # none of them twice
 
 
 async def test_pix_that_comes_while_a_job_runs_is_looked_at_after_it(

@@ -7,7 +7,7 @@ import pytest
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle, Capabilities
-from ensembles.chunk import ChunkEmbeddings, ChunkInput
+from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
 from ensembles.contracts import AUDIO_WINDOW_SAMPLES, Dimensions
 from gateway.errors import ConfigurationError, InvalidRequest, MediaRefused, Unavailable
 from gateway.settings import Settings
@@ -89,6 +89,11 @@ class ProjectingEmbedder:
             fused=unit(text[:, : DIMS.fused] + 1e-3),
         )
 
+    async def fuse(self, tokens: SegmentTokens, *, timeout_s: float) -> FloatArray:
+        assert timeout_s > 0
+        said = (tokens.text * tokens.text_weights[..., None]).sum(axis=1)
+        return unit(unit(said)[:, : DIMS.fused] + 1e-3)
+
 
 def unit(rows: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
@@ -116,7 +121,7 @@ def analysed(
     percents = [percent for _, percent in told]
     assert percents == sorted(percents)
     assert percents[-1] == 95
-    assert {stage for stage, _ in told} == {"probe", "transcript", "scenes", "embed"}
+    assert {stage for stage, _ in told} == {"probe", "transcript", "scenes", "embed", "fuse"}
     return found
 
 
@@ -136,7 +141,7 @@ def test_a_video_becomes_a_row_for_each_segment_with_all_it_has(tmp_path: Path) 
         assert np.linalg.norm(row.visual) == pytest.approx(1, abs=1e-5)
         assert row.frames >= 1
     assert found.segments[-1].end_s == found.info.duration_s
-    assert set(found.stage_s) == {"probe", "transcript", "scenes", "cut", "embed"}
+    assert set(found.stage_s) == {"probe", "transcript", "scenes", "cut", "embed", "fuse"}
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 from itertools import pairwise
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from hypothesis import given
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from gateway.errors import NotFound
 from ingest.decode import decode_image
-from ingest.media import Keyframes
+from ingest.media import NO_KEYFRAMES, Keyframes
 from ingest.plan import Segment
 from ingest.probe import probe, read_packets
 from ingest.scenes import keyframe_scenes, pictured_scenes
@@ -17,6 +18,7 @@ from ingest.thumbnails import (
     MAX_PICTURES,
     SIDE_PX,
     read_head,
+    read_keyframes,
     read_thumbnail,
     spacing_s,
     thumbnails_of,
@@ -82,7 +84,7 @@ def test_every_segment_has_a_picture(times_s: list[float], edges_s: list[float])
         assert not inside or times_s[picked] in inside
 
 
-def test_thumbnails_are_read_back_by_segment_and_unused_ones_are_not_kept(tmp_path: Path) -> None:
+def test_thumbnails_are_read_back_by_segment(tmp_path: Path) -> None:
     path = tmp_path / "thumbnails.pack"
     pictures = keyframes(0.0, 2.5, 7.5, 99.0)
     write_thumbnails(path, thumbnails_of(pictures, SEGMENTS), IDS)
@@ -90,10 +92,37 @@ def test_thumbnails_are_read_back_by_segment_and_unused_ones_are_not_kept(tmp_pa
     assert read_thumbnail(path, "v-0") == pictures.pictures[1]
     assert read_thumbnail(path, "v-5") == read_thumbnail(path, "v-10") == pictures.pictures[2]
     head, _ = read_head(path)
-    assert (head.width, head.height, len(head.places)) == (320, 180, 2)
+    assert (head.width, head.height, len(head.places)) == (320, 180, 4)
     with pytest.raises(NotFound, match="no thumbnail"):
         read_thumbnail(path, "v-7")
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+def test_all_pictures_are_read_back_with_their_times(tmp_path: Path) -> None:
+    path = tmp_path / "thumbnails.pack"
+    pictures = keyframes(0.0, 2.5, 7.5, 99.0)
+    write_thumbnails(path, thumbnails_of(pictures, SEGMENTS), IDS)
+    assert read_keyframes(path) == pictures
+
+
+@pytest.mark.parametrize("kept", [0, 5, 60, -1])
+def test_of_a_damaged_file_no_pictures_are_read_back(tmp_path: Path, kept: int) -> None:
+    path = tmp_path / "thumbnails.pack"
+    write_thumbnails(path, thumbnails_of(keyframes(0.0, 2.5), SEGMENTS), IDS)
+    path.write_bytes(path.read_bytes()[:kept])
+    assert read_keyframes(path) == NO_KEYFRAMES
+    assert read_keyframes(tmp_path / "none") == NO_KEYFRAMES
+
+
+def test_of_a_file_without_times_no_pictures_are_read_back(tmp_path: Path) -> None:
+    path = tmp_path / "thumbnails.pack"
+    write_thumbnails(path, thumbnails_of(keyframes(0.0, 2.5), SEGMENTS), IDS)
+    head, begin = read_head(path)
+    data = path.read_bytes()[begin:]
+    told = msgspec.msgpack.encode(msgspec.structs.replace(head, times_s=()))
+    path.write_bytes(MAGIC + len(told).to_bytes(4, "little") + told + data)
+    assert read_thumbnail(path, "v-0") == b"RIFF at 2.5"
+    assert read_keyframes(path) == NO_KEYFRAMES
 
 
 def test_a_video_that_has_no_pictures_any_more_has_no_file(tmp_path: Path) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from ensembles.bundle import Bundle
 from ensembles.chunk import ChunkEmbeddings, ChunkInput
 from gateway.errors import ConfigurationError
 from gateway.settings import Settings
@@ -137,16 +138,16 @@ def _videos(wanted: str, data_dir: Path | None, folder: Path) -> list[VideoFile]
     return [VideoFile(video.path, video.sidecar) for video in videos]
 
 
-class _Kept:
-    """An embedder that keeps the chunks that pass through it."""
+class _Keeping(Triton):
+    """A Triton of which the chunks are kept that pass through it."""
 
-    def __init__(self, triton: Triton) -> None:
+    def __init__(self, address: str, bundle: Bundle) -> None:
+        super().__init__(address, bundle)
         self.chunks: list[ChunkInput] = []
-        self._triton = triton
 
     async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
         self.chunks.append(chunk)
-        return await self._triton.embed_video(chunk, timeout_s=timeout_s)
+        return await super().embed_video(chunk, timeout_s=timeout_s)
 
 
 async def _chunks(videos: Sequence[VideoFile], address: str) -> list[ChunkInput]:
@@ -154,14 +155,13 @@ async def _chunks(videos: Sequence[VideoFile], address: str) -> list[ChunkInput]
     from ingest.pipeline import AnalysisRequest, analyse
 
     bundle = await served_bundle(address, timeout_s=METADATA_S)
-    triton = Triton(address, bundle)
-    kept = _Kept(triton)
+    triton = _Keeping(address, bundle)
     try:
         for video in videos:
             request = AnalysisRequest(video_id="loadtest", pix=0, model_version=bundle.id)
-            await analyse(video.path, request, Settings(), kept, lambda _stage, _percent: None)
-            if len(kept.chunks) >= MAX_CHUNKS:
+            await analyse(video.path, request, Settings(), triton, lambda _stage, _percent: None)
+            if len(triton.chunks) >= MAX_CHUNKS:
                 break
     finally:
         await triton.close()
-    return kept.chunks[:MAX_CHUNKS]
+    return triton.chunks[:MAX_CHUNKS]
