@@ -1,6 +1,9 @@
-"""Copies chosen packets of a file into a Matroska file in memory: runs inside the sandbox."""
+"""Copies chosen packets of a file into a Matroska file in memory: runs inside the sandbox.
 
-from collections.abc import Sequence
+Of a stretch from a keyframe to an exact frame, packets that no other picture needs are left out.
+"""
+
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from io import BytesIO
 from typing import cast
@@ -26,6 +29,7 @@ from ingest.container import (
     start_s,
     video_stream,
 )
+from ingest.disposable import is_disposable, length_bytes
 from ingest.sounds import near
 
 SEEK_MARGIN_S = 1.0  # sought before what is wanted: a file's streams run a little apart
@@ -95,8 +99,8 @@ def _read(
     """
     pictures: list[VideoPacket] = []
     sounds: list[AudioPacket] = []
-    left = list(reversed(cut.runs))
-    inside = False
+    left, wanted = list(reversed(cut.runs)), set(cut.frames)
+    inside, disposable = False, _disposable(video)
     size = 0
     picture_tick_s, sound_tick_s = _tick_s(video), _tick_s(audio)
     silent_from_s = max(cut.windows_s, default=float("-inf")) + AUDIO_WINDOW_S + READ_MARGIN_S
@@ -114,7 +118,7 @@ def _read(
                 size += packet.size
         elif left:
             inside = inside or packet.pts == left[-1][0]
-            if inside:
+            if inside and (packet.pts in wanted or not disposable(packet)):
                 pictures.append(cast("VideoPacket", packet))
                 size += packet.size
             if inside and packet.pts == left[-1][1]:
@@ -126,6 +130,14 @@ def _read(
         if heard and not left:
             break
     return pictures, sounds, not left
+
+
+def _disposable(video: VideoStream | None) -> Callable[[AnyPacket], bool]:
+    """Return what tells whether the other pictures of a stream can do without a packet."""
+    if video is None or video.codec_context.name != "h264":
+        return lambda _: False
+    size = length_bytes(video.codec_context.extradata)
+    return lambda packet: size > 0 and is_disposable(bytes(packet), size)
 
 
 def _write(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deploy.demo.render import DemoVideo
     from loadtest.bench_ingest import IngestReport
     from loadtest.bench_ingest_media import Recipe
+    from loadtest.bench_ingest_scenes import ScenesReport
     from loadtest.bench_ingest_way import WayReport
     from loadtest.stack import MeasuredStack
 
@@ -25,7 +26,9 @@ Json = Annotated[Path | None, typer.Option(help="Also write the report to this f
 
 MEDIA = "bench"  # in the data folder: the files that were made, for the next run
 KEYFRAMES = ("cuts", "fixed")
+WAYS = ("default", "full", "content", "adaptive")
 DEFAULT_MINUTES = (1.0, 10.0)
+DEFAULT_PIX = (100, 1_000)
 
 INGEST_HELP = """Ingest long generated videos: speed, stages, processor time, memory.
 
@@ -40,6 +43,14 @@ INGEST_HELP = """Ingest long generated videos: speed, stages, processor time, me
 Each video is made once and kept in the data folder. Beside it, in the same run, a process decodes
 all of it with PyAV and keeps a frame every five seconds. --together uploads so many different
 videos of each kind at once and tells their speed alone; --demo those of the demo.
+"""
+DEEPEN_HELP = """Invest in a video step by step, and time each deeper look.
+
+[bold]Example[/bold]
+
+  pixserve bench deepen --minutes 10 --pix 100 --pix 1000
+
+Beside it the same file is ingested anew with each of the sums.
 """
 KILLS_HELP = """Kill the worker at random moments of an ingest, and compare with one without kills.
 
@@ -56,6 +67,7 @@ restart, up to 30 s. Exit code 1: something differs.
 def register(bench: typer.Typer) -> None:
     """Add the commands."""
     bench.command("ingest", help=INGEST_HELP)(ingest)
+    bench.command("deepen", help=DEEPEN_HELP)(deepen)
     bench.command("kills", help=KILLS_HELP)(kills)
     bench.command("scenes")(scenes)
 
@@ -111,6 +123,36 @@ def ingest(
     write_report(json, reports)
 
 
+def deepen(
+    data_dir: DataDir = Path("pixserve-data"),
+    minutes: Annotated[float, typer.Option(min=0.1, max=360)] = 10.0,
+    height: Annotated[int, typer.Option(min=90, max=2160)] = 720,
+    pix: Annotated[
+        list[int] | None, typer.Option(min=1, help="Sums; repeatable; default: 100 and 1000.")
+    ] = None,
+    json: Json = None,
+) -> None:
+    """Invest step by step, and time each deeper look."""
+    from rich.table import Table
+
+    from loadtest.bench_deepen import bench_deepen
+    from loadtest.bench_ingest_media import Recipe, made
+    from loadtest.stack import find_stack
+    from loadtest.tables import show, write_report
+
+    stack, recipe = find_stack(data_dir), Recipe(60 * minutes, height)
+    with _share(f"making {recipe.name}") as told:
+        path = made(recipe, stack.data_dir / MEDIA, told)
+    with _steps(recipe.name) as step:
+        steps = bench_deepen(stack, path, sorted(set(pix or DEFAULT_PIX)), step)
+    table = Table("PIX", "frames", "deeper look, s", "from nothing, s", title=recipe.name)
+    for one in steps:
+        seconds = (f"{one.deeper_s:.2f}", f"{one.at_once_s:.2f}")
+        table.add_row(str(one.pix), str(one.frames), *seconds)
+    show(table)
+    write_report(json, steps)
+
+
 def kills(
     data_dir: DataDir = Path("pixserve-data"),
     videos: Annotated[int, typer.Option(min=1, max=1_000)] = 30,
@@ -152,31 +194,45 @@ def scenes(
     data_dir: DataDir = Path("pixserve-data"),
     seconds: Annotated[float, typer.Option(min=5, help="Of each file.")] = 60.0,
     height: Annotated[int, typer.Option(min=90, max=2160)] = 360,
-    seed: Annotated[list[int] | None, typer.Option(help="Repeatable; default: 1, 2.")] = None,
+    seeds: Annotated[
+        list[int] | None,
+        typer.Option("--seeds", "--seed", min=0, help="Repeatable; default: 1, 2."),
+    ] = None,
     json: Json = None,
 ) -> None:
     """Find known cuts by both tiers and by PySceneDetect; needs no running stack."""
-    from rich.table import Table
-
     from loadtest.bench_ingest_media import Recipe, made
     from loadtest.bench_ingest_scenes import bench_scenes
     from loadtest.tables import show, write_report
 
-    table = Table("file", "cuts", "default", "full", "content", "adaptive")
-    table.title = "F1 at ±0.2 s, and seconds; content and adaptive are PySceneDetect's"
     reports = []
-    for number in seed or (1, 2):
+    for seed in seeds or (1, 2):
         for where in KEYFRAMES:
-            recipe = Recipe(seconds, height, where, number)  # type: ignore[arg-type]
+            recipe = Recipe(seconds, height, where, seed)  # type: ignore[arg-type]
             with _share(f"making {recipe.name}") as told:
                 path = made(recipe, data_dir.expanduser().resolve() / MEDIA, told)
-            report = bench_scenes(recipe, path)
-            ways = (report.default, report.full, report.content, report.adaptive)
-            cells = (f"{way.f1:.2f} in {way.wall_s:.2f}" for way in ways)
-            table.add_row(recipe.name, str(report.cuts), *cells)
-            reports.append(report)
-    show(table)
+            reports.append(bench_scenes(recipe, path))
+    show(_scenes_table(reports))
     write_report(json, reports)
+
+
+def _scenes_table(reports: "Sequence[ScenesReport]") -> "Table":
+    from rich.table import Table
+
+    from loadtest.bench_ingest_scenes import pooled
+
+    table = Table("file", "cuts", *WAYS)
+    table.title = "F1 at ±0.2 s, CPU seconds; content and adaptive are PySceneDetect's"
+    for report in reports:
+        ways = (getattr(report, way) for way in WAYS)
+        cells = (f"{way.f1:.2f}  {way.cpu_s:.2f} s" for way in ways)
+        table.add_row(report.recipe.name, str(report.cuts), *cells)
+    table.add_section()
+    for where in KEYFRAMES:
+        these = [report for report in reports if report.recipe.keyframes == where]
+        cells = (f"{way.f1:.3f} {way.cpu_s:.2f} s" for way in (pooled(these, w) for w in WAYS))
+        table.add_row(f"all {where}", str(sum(report.cuts for report in these)), *cells)
+    return table
 
 
 def _demo(data_dir: Path, json: Path | None) -> None:

@@ -97,7 +97,7 @@ def capacity(name: str, url: str, trial_s: float, p99_ms: float) -> Way:
     scenario = Scenario(
         name=name,
         load=Constant(rate_per_s=FIRST_PER_S, duration_s=trial_s, warm_up_s=WARM_UP_S),
-        target=(SearchText(queries=Queries(source="unique")),),
+        target=(SearchText(queries=Queries(source="unique"), deadline_ms=round(p99_ms)),),
         slo=(slo,),
     )
     found = search_capacity(
