@@ -13,6 +13,8 @@ import msgspec
 import numpy as np
 from av.audio.stream import AudioStream
 from av.container import InputContainer
+from av.packet import Packet
+from av.stream import Stream
 from av.video.stream import VideoStream
 
 from ensembles.contracts import ABSENT, AUDIO_WINDOW_S, MAX_CHUNK_BYTES
@@ -132,7 +134,7 @@ def _read(
     return pictures, sounds, not left
 
 
-def _disposable(video: VideoStream | None) -> Callable[[AnyPacket], bool]:
+def _disposable(video: VideoStream | None) -> Callable[[Packet[Stream]], bool]:
     """Return what tells whether the other pictures of a stream can do without a packet."""
     if video is None or video.codec_context.name != "h264":
         return lambda _: False
