@@ -134,7 +134,7 @@ def _read(
     return pictures, sounds, not left
 
 
-def _disposable(video: VideoStream | None) -> Callable[[Packet[Stream]], bool]:
+def _disposable(video: VideoStream | None) -> Callable[["Packet[Stream]"], bool]:
     """Return what tells whether the other pictures of a stream can do without a packet."""
     if video is None or video.codec_context.name != "h264":
         return lambda _: False
