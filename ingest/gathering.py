@@ -8,6 +8,7 @@ import numpy as np
 from ensembles.arrays import FloatArray, Int32Array
 from ensembles.chunk import ChunkEmbeddings
 from ingest.chunks import Chunk
+from ingest.plan import Segment
 from ingest.tokens import ARRAYS, Tokens
 
 
@@ -64,25 +65,38 @@ def _rows(video_id: str, chunk: Chunk, found: ChunkEmbeddings) -> tuple[SegmentR
         text = wanted.transcripts[position]
         visual = segment_mean(found.frames, wanted.frame_segments, wanted.frame_weights, position)
         sound = segment_mean(found.audio, wanted.audio_segments, wanted.audio_weights, position)
-        fused = found.fused[position]
-        rows.append(
-            SegmentRow(
-                segment_id=segment_id(video_id, segment.start_s),
-                video_id=video_id,
-                index=segment.index,
-                scene_index=segment.scene_index,
-                start_s=segment.start_s,
-                end_s=segment.end_s,
-                text=text,
-                motion=segment.motion,
-                frames=len(segment.frames),
-                visual=visual,
-                speech=found.text[position] if text else None,
-                sound=sound,
-                fused=fused if fused.any() else None,  # zeros: nothing to fuse
-            )
-        )
+        speech = found.text[position] if text else None
+        vectors = (visual, speech, sound, found.fused[position])
+        rows.append(row_of(video_id, segment, text, len(segment.frames), *vectors))
     return tuple(rows)
+
+
+def row_of(
+    video_id: str,
+    segment: Segment,
+    text: str,
+    frames: int,
+    visual: FloatArray | None,
+    speech: FloatArray | None,
+    sound: FloatArray | None,
+    fused: FloatArray,
+) -> SegmentRow:
+    """Return a segment's row; zeros in `fused` say that there was nothing to fuse."""
+    return SegmentRow(
+        segment_id=segment_id(video_id, segment.start_s),
+        video_id=video_id,
+        index=segment.index,
+        scene_index=segment.scene_index,
+        start_s=segment.start_s,
+        end_s=segment.end_s,
+        text=text,
+        motion=segment.motion,
+        frames=frames,
+        visual=visual,
+        speech=speech,
+        sound=sound,
+        fused=fused if fused.any() else None,
+    )
 
 
 def segment_mean(

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from ensembles.arrays import FloatArray, Int32Array
-from ingest.gathering import SegmentRow, segment_id, segment_mean
+from ingest.gathering import SegmentRow, row_of, segment_mean
 from ingest.kept import Kept
 from ingest.media import PacketIndex
 from ingest.plan import ModalityWeights, Segment
@@ -120,24 +120,14 @@ def rows_of(
     seen = (tokens.frames, tokens.frame_segments, tokens.frame_weights)
     heard = (tokens.audio, tokens.audio_segments, tokens.audio_weights)
     said = (tokens.text, tokens.text_segments, tokens.text_weights)
-    return tuple(
-        SegmentRow(
-            segment_id=segment_id(video_id, segment.start_s),
-            video_id=video_id,
-            index=segment.index,
-            scene_index=segment.scene_index,
-            start_s=segment.start_s,
-            end_s=segment.end_s,
-            text=text,
-            motion=segment.motion,
-            frames=int(np.count_nonzero(tokens.frame_segments == segment.index)),
-            visual=segment_mean(*seen, segment.index),
-            speech=segment_mean(*said, segment.index),
-            sound=segment_mean(*heard, segment.index),
-            fused=fused[segment.index] if fused[segment.index].any() else None,
-        )
-        for segment, text in zip(segments, texts, strict=True)
-    )
+    rows = []
+    for segment, text in zip(segments, texts, strict=True):
+        number = segment.index
+        frames = int(np.count_nonzero(tokens.frame_segments == number))
+        visual, speech, sound = (segment_mean(*kind, number) for kind in (seen, said, heard))
+        vectors = (visual, speech, sound, fused[number])
+        rows.append(row_of(video_id, segment, text, frames, *vectors))
+    return tuple(rows)
 
 
 def _moment(time_s: float) -> int:
