@@ -20,6 +20,7 @@ from training.world.captions import KINDS
 MADE_UP_PIX_SEED = 5
 MOST_PIX = 20_000  # of a made-up budget: more than the law's cap
 SEARCH = "search"
+MEASURES = ("R@1", "R@10", "MRR", "nDCG@10", "95 %")
 
 
 class Row(msgspec.Struct, frozen=True):
@@ -97,29 +98,32 @@ def _row(split: Split, name: str, rules: Rules, *, by_video: bool = False) -> Ro
     )
 
 
-def quality_table(report: QualityReport) -> Table:
-    """Return a row a way to rank; figures in percent, with 95 % intervals of nDCG@10."""
-    title = (
-        f"{report.model_version}: {report.questions} questions about {report.segments} segments, "
-        f"seed {report.seed}; %, then nDCG@10 by kind of question"
-    )
-    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
-    for column in ("ranking", "R@1", "R@10", "MRR", "nDCG@10", *KINDS):
-        table.add_column(column)
+def quality_tables(report: QualityReport) -> tuple[Table, Table]:
+    """Return the figures of each way to rank, and its nDCG@10 by kind of question.
+
+    In percent, with the 95 % interval of nDCG@10; each is 80 characters wide at most.
+    """
+    asked = f"{report.questions} questions about {report.segments} segments, seed {report.seed}"
+    measures = _table(f"{report.model_version}: {asked}, %", MEASURES)
+    kinds = _table("nDCG@10 by kind of question, %", KINDS)
     for row in report.rows:
-        table.add_row(row.name, *_cells(row))
+        measures.add_row(row.name, *_measured(row.measures))
+        kinds.add_row(row.name, *(f"{100 * row.ndcg_10_by_kind.get(k, 0.0):.1f}" for k in KINDS))
+    return measures, kinds
+
+
+def _table(title: str, columns: Sequence[str]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("ranking")
+    for column in columns:
+        table.add_column(column, justify="right", no_wrap=True)
     return table
 
 
-def _cells(row: Row) -> Sequence[str]:
-    found, ndcg = row.measures, row.measures.ndcg_10
-    return (
-        f"{100 * found.recall_1.mean:.1f}",
-        f"{100 * found.recall_10.mean:.1f}",
-        f"{100 * found.mrr.mean:.1f}",
-        f"{100 * ndcg.mean:.1f} ({100 * ndcg.low:.0f}–{100 * ndcg.high:.0f})",
-        *(f"{100 * row.ndcg_10_by_kind.get(kind, 0.0):.1f}" for kind in KINDS),
-    )
+def _measured(found: Measures) -> Sequence[str]:
+    shares = (found.recall_1, found.recall_10, found.mrr, found.ndcg_10)
+    interval = f"{100 * found.ndcg_10.low:.1f}–{100 * found.ndcg_10.high:.1f}"
+    return *(f"{100 * share.mean:.1f}" for share in shares), interval
 
 
 def cutoff_line(figures: CutoffFigures) -> str:

@@ -32,12 +32,13 @@ class CutoffFigures:
 
 @dataclass(frozen=True)
 class CutoffReport:
-    """A cut-off, on the split that it was fitted on and on another one."""
+    """A cut-off, on the split that it was fitted on and on another one, and the default there."""
 
     model_version: str
     cutoff: float
     fitted_on: CutoffFigures
     judged_on: CutoffFigures
+    default: CutoffFigures
 
 
 def fit_cutoff(split: Split, rules: Rules, most_lost: float = MOST_LOST) -> float:

@@ -18,6 +18,7 @@ from loadtest.stack import MeasuredStack
 from training.evaluation.evaluate import Progress, ingest, questions_of, written_set
 from training.evaluation.report import Question, is_over
 from training.world.absent import Part, absent_queries
+from training.world.videos import Written
 
 PIX = 1_000  # of each video: all that is in them was looked at
 DEADLINE_MS = 30_000  # of a search: what is found is measured, not how fast
@@ -70,7 +71,7 @@ def gather_split(
         PixserveError: a video could not be ingested, or no leg answers.
     """
     written = written_set(stack.data_dir / "evaluation", seed, segments, progress)
-    creator = f"evaluation-{seed}-{segments}-{PIX}"
+    creator = creator_of(seed, segments)
     paths = sorted({one.video for one in written})
     ids = ingest(stack.gateway, paths, creator, PIX, progress).ids
     settings = local_settings(stack.data_dir)
@@ -78,7 +79,7 @@ def gather_split(
     filters = Filters(creator_id=(creator,))
     steps = _counted(progress, len(questions) + len(absent))
     found = asyncio.run(_ask_all(settings, [q.text for q in questions] + [*absent], filters, steps))
-    right = _right_segments(settings, questions, ids)
+    right = right_segments(settings, questions, ids)
     return Split(
         seed=seed,
         segments=segments,
@@ -105,19 +106,21 @@ def segments_of_set(
         PixserveError: a video could not be ingested.
     """
     written = written_set(stack.data_dir / "evaluation", seed, segments, progress)
-    creator = f"evaluation-{seed}-{segments}-{PIX}"
+    creator = creator_of(seed, segments)
     ids = ingest(stack.gateway, sorted({one.video for one in written}), creator, PIX, progress).ids
-    questions = [
-        Question(f"{one.video} {one.start_s:g}", "object", "", one.video, one.start_s, one.end_s)
-        for one in written
-    ]
-    right = _right_segments(local_settings(stack.data_dir), questions, ids)
+    questions = moments_of(written)
+    right = right_segments(local_settings(stack.data_dir), questions, ids)
     return [
         Segment(segment_id, ids[one.video], one.captions, one.attributes)
         for one, question in zip(written, questions, strict=True)
         for segment_id in right[question.name]
         if len(right[question.name]) == 1
     ], creator
+
+
+def creator_of(seed: int, segments: int) -> str:
+    """Return the creator of a set's videos, by which searches are kept to it."""
+    return f"evaluation-{seed}-{segments}-{PIX}"
 
 
 async def _ask_all(
@@ -152,10 +155,24 @@ async def _ask(text: str, filters: Filters, doors: Doors) -> Found:
     )
 
 
-def _right_segments(
+def moments_of(written: Sequence[Written]) -> list[Question]:
+    """Return the moment of each segment of a set, as a question without words."""
+    return [
+        Question(f"{one.video} {one.start_s:g}", "object", "", one.video, one.start_s, one.end_s)
+        for one in written
+    ]
+
+
+def right_segments(
     settings: Settings, questions: Sequence[Question], ids: Mapping[str, str]
 ) -> dict[str, frozenset[str]]:
-    """Return the segments that are over the right moment of each question, by its name."""
+    """Return the segments that are over the right moment of each question, by its name.
+
+    Args:
+        settings: of the catalogue.
+        questions: each about one moment of a file.
+        ids: the videos, by file.
+    """
     catalogue = Catalogue(settings.database_url)
     try:
         indexed = {path: catalogue.segments_of(video_id) for path, video_id in ids.items()}

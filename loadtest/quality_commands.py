@@ -1,4 +1,4 @@
-"""`pixserve bench quality`, `cutoff` and `inputs`: how well the made-up set is ranked."""
+"""`pixserve bench quality`, `cutoff`, `inputs` and `duplicates`: answers about made-up sets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -6,12 +6,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from gateway.errors import InvalidRequest
+from training.world.absent import Part
 
 if TYPE_CHECKING:
     from ensembles.bundle import Bundle
     from loadtest.gathering import Split
     from loadtest.stack import MeasuredStack
-    from training.world.absent import Part
 
 FIT_SEED = 3
 JUDGE_SEED = 1  # the evaluation's
@@ -28,6 +28,7 @@ def register(bench: typer.Typer) -> None:
     bench.command()(quality)
     bench.command()(cutoff)
     bench.command()(inputs)
+    bench.command()(duplicates)
 
 
 def quality(
@@ -42,7 +43,7 @@ def quality(
     found goes through the search's own functions.
     """
     from gateway.settings import Settings
-    from loadtest.bench_quality import QualityReport, cutoff_line, quality_rows, quality_table
+    from loadtest.bench_quality import QualityReport, cutoff_line, quality_rows, quality_tables
     from loadtest.fit_cutoff import cutoff_figures
     from loadtest.ranking import Rules
     from loadtest.tables import show, write_report
@@ -57,7 +58,8 @@ def quality(
         rows=tuple(quality_rows(split)),
         cutoff=cutoff_figures(split, Rules(), Settings().cutoff),
     )
-    show(quality_table(report))
+    for table in quality_tables(report):
+        show(table)
     typer.echo(cutoff_line(report.cutoff))
     write_report(json, report)
 
@@ -67,12 +69,17 @@ def cutoff(
     segments: Segments = 300,
     fit_seed: Annotated[int, typer.Option(help="Of the set to fit on.")] = FIT_SEED,
     judge_seed: Annotated[int, typer.Option(help="Of the set to judge by.")] = JUDGE_SEED,
+    judge_part: Annotated[
+        Part, typer.Option(help="Which absent things to judge by: judge, confirm or reserve.")
+    ] = "judge",
     json: Json = None,
 ) -> None:
-    """Fit the cut-off on one made-up set and show what it does to another one.
+    """Fit the cut-off on one made-up set and show what it, and the default, do to another one.
 
     It is the highest that loses no more than 3 % of the true hits of the set that it is fitted on.
+    Who has seen what a part's queries find judges by another part: --judge-part.
     """
+    from gateway.settings import Settings
     from loadtest.bench_quality import cutoff_line
     from loadtest.fit_cutoff import CutoffReport, cutoff_figures, fit_cutoff
     from loadtest.ranking import Rules
@@ -80,9 +87,11 @@ def cutoff(
 
     if fit_seed == judge_seed:
         raise InvalidRequest("fit and judge by different sets: give two seeds that differ")
+    if judge_part == "fit":
+        raise InvalidRequest("the things of the part fit are fitted on: judge by those of another")
     stack, bundle = _stack(data_dir)
     to_fit = _gather(stack, fit_seed, segments, "fit")
-    judged = _gather(stack, judge_seed, segments, "judge")
+    judged = _gather(stack, judge_seed, segments, judge_part)
     rules = Rules()
     found = fit_cutoff(to_fit, rules)
     report = CutoffReport(
@@ -90,9 +99,11 @@ def cutoff(
         cutoff=found,
         fitted_on=cutoff_figures(to_fit, rules, found),
         judged_on=cutoff_figures(judged, rules, found),
+        default=cutoff_figures(judged, rules, Settings().cutoff),
     )
     typer.echo(f"fitted on {cutoff_line(report.fitted_on)}")
     typer.echo(f"judged on {cutoff_line(report.judged_on)}")
+    typer.echo(f"default, judged on {cutoff_line(report.default)}")
     write_report(json, report)
 
 
@@ -117,6 +128,26 @@ def inputs(
     write_report(json, report)
 
 
+def duplicates(
+    data_dir: DataDir = Path("pixserve-data"),
+    segments: Segments = 300,
+    seed: Annotated[int, typer.Option(help="Of the set.")] = JUDGE_SEED,
+    files: Annotated[int, typer.Option(min=1, help="How many of its files are copied.")] = 6,
+    json: Json = None,
+) -> None:
+    """How many copies at half the quality are taken for near-duplicates, and what else is?"""
+    from loadtest.bench_duplicates import bench_duplicates
+    from loadtest.duplicates import duplicates_lines
+    from loadtest.tables import write_report
+    from training.terminal import steps
+
+    stack, _ = _stack(data_dir)
+    with steps() as progress:
+        report = bench_duplicates(stack, seed, segments, files, progress)
+    typer.echo("\n".join(duplicates_lines(report)))
+    write_report(json, report)
+
+
 def _stack(data_dir: Path) -> "tuple[MeasuredStack, Bundle]":
     import asyncio
 
@@ -126,7 +157,7 @@ def _stack(data_dir: Path) -> "tuple[MeasuredStack, Bundle]":
     return stack, asyncio.run(measured_bundle(stack))
 
 
-def _gather(stack: "MeasuredStack", seed: int, segments: int, part: "Part") -> "Split":
+def _gather(stack: "MeasuredStack", seed: int, segments: int, part: Part) -> "Split":
     import logging
 
     from loadtest.gathering import gather_split

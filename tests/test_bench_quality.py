@@ -1,16 +1,28 @@
+from itertools import combinations
+from typing import get_args
+
 import pytest
+from rich.console import Console
 
 from ensembles.bundle import Band
 from gateway.errors import InvalidRequest
 from gateway.index.rows import Candidate
 from gateway.search.legs import Found
-from loadtest.bench_quality import made_up_pix, quality_rows, rank_of
+from loadtest.bench_quality import (
+    QualityReport,
+    made_up_pix,
+    quality_rows,
+    quality_tables,
+    rank_of,
+)
 from loadtest.fit_cutoff import MOST_LOST, cutoff_figures, fit_cutoff
 from loadtest.gathering import Gathered, Split
+from loadtest.quality_commands import cutoff
 from loadtest.ranking import Rules, ranked
 from training.evaluation.bootstrap import MISSED
 from training.evaluation.report import Question
-from training.world.absent import THINGS, absent_queries, absent_things
+from training.world.absent import Part, absent_queries, absent_things
+from training.world.captions import KINDS
 
 BANDS = {"speech": Band(low=0.0, high=1.0), "sound": Band(low=0.0, high=1.0)}
 
@@ -48,11 +60,11 @@ def split(answers: dict[str, float], absent: dict[str, float]) -> Split:
 def test_the_fitted_cutoff_is_the_highest_that_loses_few_true_hits() -> None:
     many = {f"q{n}": 0.5 + n / 250 for n in range(100)}
     to_fit = split(many, {})
-    cutoff = fit_cutoff(to_fit, Rules())
-    figures = cutoff_figures(to_fit, Rules(), cutoff)
-    assert cutoff == 0.51
+    fitted = fit_cutoff(to_fit, Rules())
+    figures = cutoff_figures(to_fit, Rules(), fitted)
+    assert fitted == 0.51
     assert figures.lost == MOST_LOST
-    assert cutoff_figures(to_fit, Rules(), cutoff + 0.01).lost > MOST_LOST
+    assert cutoff_figures(to_fit, Rules(), fitted + 0.01).lost > MOST_LOST
 
 
 def test_the_figures_tell_what_is_lost_and_which_absent_queries_are_answered() -> None:
@@ -60,6 +72,13 @@ def test_the_figures_tell_what_is_lost_and_which_absent_queries_are_answered() -
     figures = cutoff_figures(judged, Rules(), 0.5)
     assert (figures.true_hits, figures.lost, figures.lost_by_kind) == (2, 0.5, {"speech": 0.5})
     assert (figures.absent_empty, figures.answered) == (0.5, ("trap",))
+
+
+def test_a_cutoff_is_not_judged_by_what_it_was_fitted_on() -> None:
+    with pytest.raises(InvalidRequest, match="two seeds that differ"):
+        cutoff(fit_seed=3, judge_seed=3)
+    with pytest.raises(InvalidRequest, match="those of another"):
+        cutoff(judge_part="fit")
 
 
 def test_without_true_hits_nothing_can_be_fitted() -> None:
@@ -108,9 +127,35 @@ def test_made_up_pix_is_the_same_each_time_and_differs_by_video() -> None:
     assert len(set(made_up_pix(ids).values())) > 20
 
 
+def test_the_tables_fit_into_80_columns_with_every_figure_in_them(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    judged = split({"near": 0.9, "far": 0.2}, {"noise": 0.3})
+    report = QualityReport(
+        model_version="base-balanced-12",
+        seed=1_000,
+        segments=100_000,
+        questions=100_000,
+        rows=tuple(quality_rows(judged)),
+        cutoff=cutoff_figures(judged, Rules(), 0.6),
+    )
+    for table in quality_tables(report):
+        Console(width=80).print(table)
+    printed = capsys.readouterr().out
+    lines = printed.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert "…" not in printed
+    for row in report.rows:
+        assert len([line for line in lines if line.strip().startswith(row.name)]) == 2
+    assert all(name in printed for name in (*KINDS, "R@1", "nDCG@10", "95 %"))
+
+
 def test_the_absent_things_of_the_parts_have_nothing_in_common() -> None:
-    to_fit, to_judge = absent_things("fit"), absent_things("judge")
-    for manner, things in THINGS.items():
-        assert set(to_fit[manner]) | set(to_judge[manner]) == set(things)
-        assert not set(to_fit[manner]) & set(to_judge[manner])
-    assert not set(absent_queries("fit")) & set(absent_queries("judge"))
+    parts = get_args(Part)
+    for one, other in combinations(parts, 2):
+        assert not set(absent_queries(one)) & set(absent_queries(other))
+        for manner, things in absent_things(one).items():
+            assert not set(things) & set(absent_things(other)[manner])
+    for part in parts:
+        asked = absent_queries(part)
+        assert len(asked) == len(set(asked)) >= 108

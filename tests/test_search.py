@@ -16,7 +16,7 @@ from gateway.doors import Doors
 from gateway.errors import DeadlineExceeded, InvalidRequest, NotFound, TooLarge, Unavailable
 from gateway.index.milvus import Milvus
 from gateway.schemas import Filters, InvestmentRequest, LegWeights, SearchReply, SearchRequest
-from gateway.search import page
+from gateway.search import page, within
 from gateway.search.exclude import split_exclusions
 from gateway.search.search import search
 from gateway.settings import Settings
@@ -186,6 +186,36 @@ async def test_too_many_rich_videos_to_name_are_filtered_afterwards(
     monkeypatch.setattr(page, "MAX_FILTER_VIDEOS", 1)
     reply = await ask(doors, "dough chord lava", filters=Filters(min_pix=10))
     assert set(videos(reply)) == {"bread", "volcano"}
+    assert reply.degraded == ()
+
+
+async def test_a_page_is_full_though_poor_videos_are_nearer_than_the_many_rich_ones(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        await add_video(doors, f"poor-{number}", ["dough dough dough"], pix=1)
+    few = replace(doors, settings=msgspec.structs.replace(doors.settings, candidates_per_leg=2))
+    rich: dict[str, Any] = {"filters": Filters(min_pix=10), "group": "segment"}
+    named = await ask(few, "dough", **rich)
+    assert videos(named)[0] == "bread"
+    monkeypatch.setattr(page, "MAX_FILTER_VIDEOS", 1)
+    looked_through = await ask(few, "dough", **rich)
+    assert looked_through.hits == named.hits
+    assert looked_through.degraded == ()
+
+
+async def test_a_page_that_may_lack_hits_says_so(
+    doors: Doors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(8):
+        await add_video(doors, f"poor-{number}", ["dough dough dough"], pix=1)
+    few = replace(doors, settings=msgspec.structs.replace(doors.settings, candidates_per_leg=2))
+    monkeypatch.setattr(page, "MAX_FILTER_VIDEOS", 1)
+    monkeypatch.setattr(within, "DEEPER", 2)
+    reply = await ask(few, "dough", filters=Filters(min_pix=10))
+    assert reply.hits == ()
+    (reason,) = reply.degraded
+    assert reason.startswith("filters: only the nearest 4 segments of keyword, speech were looked")
 
 
 async def test_dates_filter_by_the_moment_of_upload(doors: Doors) -> None:
@@ -369,9 +399,7 @@ async def test_a_request_that_cannot_be_answered_is_refused(
         await search(request_, doors, doors.settings)
 
 
-@settings(
-    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=15, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     words=st.text(min_size=1, max_size=200).filter(lambda text: split_exclusions(text.strip())[0])
 )

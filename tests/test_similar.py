@@ -60,7 +60,7 @@ def test_cosines_are_of_the_legs_that_both_have() -> None:
         "speech": {a: unit(1, 0), b: unit(0, 1)},
         "sound": {a: unit(1, 0)},
     }
-    mean, least = cosines(all_, of_legs)
+    mean, least = cosines((a, b), of_legs)
     assert mean[0, 1] == pytest.approx(0.5)
     assert least[0, 1] == -1
 

@@ -4,6 +4,9 @@ import re
 from collections.abc import Mapping
 
 from gateway.schemas import AskedMode, Mode
+from gateway.search.highlight import telling
+
+SPEAKER_WORDS = 1  # that name who speaks: "a doctor talking about sleep"
 
 LOOKS = (
     r"(looks?|looking) like|(pictures?|photos?|images?|shots?|footage) of|scenes? (of|with)"
@@ -52,8 +55,16 @@ def mode_of(asked: AskedMode, text: str) -> Mode:
 
 
 def asks_for_speech(text: str) -> bool:
-    """Say whether the words name something said, and neither a look nor a sound."""
-    return [mode for mode, count in _named(text).items() if count] == ["text_heavy"]
+    """Say whether the words ask for something said, and for nothing that is seen or heard.
+
+    They do where they name speech, neither a look nor a sound, and before it at most who speaks:
+    "someone explaining knots", but not "a rope on a boat and someone explaining knots".
+    """
+    if [mode for mode, count in _named(text).items() if count] != ["text_heavy"]:
+        return False
+    first = CUES["text_heavy"].search(text)
+    before = text[: first.start()] if first else text
+    return len(set(telling(before))) <= SPEAKER_WORDS
 
 
 def _named(text: str) -> dict[Mode, int]:

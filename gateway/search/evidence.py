@@ -12,7 +12,7 @@ from gateway.search.highlight import telling
 
 BEST = 5  # sentences, among which those of one video bear each other out
 BORNE_OUT = 1.5  # times as much again, where all of them are of one video
-UNHEARD = 0.5  # of what pictures and sounds prove of what somebody says
+UNHEARD = 0.3  # of what pictures and sounds prove of what somebody says
 SPOKEN: frozenset[LegName] = frozenset({"speech", "keyword"})
 
 
@@ -26,7 +26,8 @@ def weigh_evidence(
       alone proves no less than its relevance.
     - A word proves its share of the words that were asked for.
     - Where the words ask for what is said and for no look or sound, pictures and sounds prove
-      UNHEARD of it: "someone explaining divorce law" looks like anyone who explains anything.
+      UNHEARD of it: "someone explaining divorce law" looks like anyone who explains anything, in
+      every leg that looks or listens, so they are not witnesses independent of each other.
 
     Args:
         matches: of each leg, best first.

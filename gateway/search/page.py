@@ -64,7 +64,7 @@ class Reader:
     async def videos_within(self, bounds: Bounds) -> tuple[str, ...] | None:
         """Return the videos within bounds, or None where there are no bounds or many such videos.
 
-        Where they are many, many candidates are among them, and `pix_of` drops the others.
+        Where they are many, the candidates are looked through instead (`only_within`).
         """
         if bounds == ANY:
             return None

@@ -1,6 +1,7 @@
 """The way of a search: a request in, the moments of videos that match out."""
 
 from ensembles.bundle import Bundle
+from gateway.catalogue.bounds import ANY
 from gateway.doors import Doors
 from gateway.schemas import SearchReply, SearchRequest
 from gateway.search.arrange import arrange, check_arrangement
@@ -21,6 +22,7 @@ from gateway.search.page import Clock, Reader
 from gateway.search.plan import plan_legs
 from gateway.search.query import read_query
 from gateway.search.rerank import PixLaw, rerank
+from gateway.search.within import depth_of, only_within
 from gateway.settings import Settings
 
 LEGS_SHARE = 0.85  # of the deadline; the rest is for the catalogue, the ranking and the reply
@@ -61,14 +63,18 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
 
     await require_like(query, reader)
     videos = await reader.videos_within(bounds)
+    unnamed = videos is None and bounds != ANY
+    k = settings.candidates_per_leg * (EXCLUDING_K if query.excluded else 1)
     found = await run_legs(
         plan,
         query,
         doors,
         expression(request.filters, videos, others),
-        k=settings.candidates_per_leg * (EXCLUDING_K if query.excluded else 1),
+        k=depth_of(k) if unnamed else k,
         timeout_s=query.deadline_s * LEGS_SHARE - clock.elapsed_s(),
     )
+    if unnamed:
+        found = await only_within(found, bounds, reader, k)
     matches = calibrate(found.candidates, found.bands, found.judged)
     matches = weigh_evidence(matches, query.text)
     weights = leg_weights(found.candidates, mode, request.weights, request.category)

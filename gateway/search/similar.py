@@ -11,27 +11,26 @@ from gateway.search.group import Entry
 
 MAX_COMPARED = 50  # entries, from the best one on; those after them keep their places
 DUPLICATE_COSINE = 0.97  # in every leg that either has: copies, cuts and other encodings
-ABSENT = -1.0  # the cosine of entries that no leg has both of
+ABSENT = -1.0  # the cosine of segments that no leg has both of
 
 Vectors = Mapping[LegName, Mapping[str, FloatArray]]  # unit vectors by leg and segment id
 
 
-def cosines(entries: Sequence[Entry], vectors: Vectors) -> tuple[FloatArray, FloatArray]:
-    """Return the mean and the least cosine of each two entries' best segments over the legs.
+def cosines(ids: Sequence[str], vectors: Vectors) -> tuple[FloatArray, FloatArray]:
+    """Return the mean and the least cosine of each two segments over the legs.
 
     Args:
-        entries: n of them.
-        vectors: of their best segments, where a leg has one.
+        ids: of n segments.
+        vectors: of theirs, where a leg has one.
 
     Returns:
-        Two arrays of shape (n, n). Where just one of two entries has a leg, their least cosine is
+        Two arrays of shape (n, n). Where just one of two segments has a leg, their least cosine is
         ABSENT: a silent copy is not the same. Where they share none, their mean is ABSENT too.
     """
-    count = len(entries)
+    count = len(ids)
     total, shared = np.zeros((count, count), np.float32), np.zeros((count, count), np.float32)
     least = np.ones((count, count), np.float32)
     for of_leg in vectors.values():
-        ids = [entry.best.segment_id for entry in entries]
         has = np.array([segment_id in of_leg for segment_id in ids])
         if not has.any():
             continue
@@ -52,7 +51,7 @@ def collapse(entries: Sequence[Entry], vectors: Vectors) -> tuple[Entry, ...]:
     Segments of one video are never duplicates: what a video shows twice is two moments of it.
     """
     compared, rest = entries[:MAX_COMPARED], entries[MAX_COMPARED:]
-    _, least = cosines(compared, vectors)
+    _, least = cosines(_best_of(compared), vectors)
     kept: list[int] = []
     copies: dict[int, list[str]] = {}
     for place, entry in enumerate(compared):
@@ -93,7 +92,7 @@ def diversify(entries: Sequence[Entry], vectors: Vectors, diversity: float) -> t
     compared, rest = entries[:MAX_COMPARED], entries[MAX_COMPARED:]
     if not compared or diversity <= 0:
         return tuple(entries)
-    mean, _ = cosines(compared, vectors)
+    mean, _ = cosines(_best_of(compared), vectors)
     scores = np.array([entry.score for entry in compared])
     relevance = (1 - diversity) * scores / max(scores[0], np.finfo(float).tiny)
     order, left = [0], list(range(1, len(compared)))
@@ -104,3 +103,7 @@ def diversify(entries: Sequence[Entry], vectors: Vectors, diversity: float) -> t
         left.remove(best)
         nearest = np.maximum(nearest, mean[best])
     return (*(compared[place] for place in order), *rest)
+
+
+def _best_of(entries: Sequence[Entry]) -> list[str]:
+    return [entry.best.segment_id for entry in entries]
