@@ -4,7 +4,7 @@ A frame becomes a 64-bit perceptual hash, a histogram of colours and its change 
 looked at before; nothing larger leaves the sandbox.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from types import MappingProxyType
@@ -13,7 +13,6 @@ from typing import cast
 import msgspec
 import numpy as np
 from av.container import InputContainer
-from av.sidedata.motionvectors import MotionVectors
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 from av.video.stream import VideoStream
@@ -35,16 +34,13 @@ from ingest.container import (
 )
 from ingest.pictures import check_pixels
 from ingest.sounds import decode_samples
-from ingest.webp import Pictures, PicturesWanted
 
 THUMBNAIL_PX = 32  # side of the square that is hashed
 HASH_SIDE = 8  # low frequencies kept each way: 64 bits
 HASH_NOISE = 32.0  # of a frequency: what two grey levels of noise make; less is no structure
 COLOUR_LEVELS = 4  # a channel: 64 colours in all
-SEEK_S = 1.0  # a gap that is jumped over instead of read
 
 ROUGHLY = {"skip_loop_filter": "all"}  # without the filter that smooths blocks
-WITH_MOTION = {"flags2": "+export_mvs+showall"}  # tell motion, give pictures of broken sequences
 
 ONSET_FRAME_S = 0.05
 ONSET_BANDS = 24
@@ -56,14 +52,6 @@ class Between(msgspec.Struct, frozen=True):
     """The arguments of `look_between`: stretches from a keyframe to a later frame, in ticks."""
 
     stretches: tuple[tuple[int, int], ...]
-
-
-class KeyframesWanted(msgspec.Struct, frozen=True):
-    """The arguments of `keyframe_looks`: presentation times, in ticks."""
-
-    ticks: tuple[int, ...]  # of keyframes that are looked at
-    hinted: tuple[int, ...] = ()  # of other packets, to be told how much of them is predicted
-    pictures: PicturesWanted | None = None
 
 
 class SamplesWanted(msgspec.Struct, frozen=True):
@@ -80,7 +68,8 @@ class Looks:
         self._hashes: list[UInt8Array] = []
         self._colours: list[FloatArray] = []
         self._changes: list[float] = []
-        self._grey: FloatArray | None = None
+        self._first: FloatArray | None = None
+        self._last: FloatArray | None = None
 
     def add(self, frame: VideoFrame) -> UInt8Array:
         """Look at one frame; return its hash, (8,) bytes.
@@ -98,14 +87,27 @@ class Looks:
         levels = pixels.astype(np.int32) * COLOUR_LEVELS // 256  # (32, 32, 3)
         colour = (levels[..., 0] * COLOUR_LEVELS + levels[..., 1]) * COLOUR_LEVELS + levels[..., 2]
         counts = np.bincount(colour.reshape(-1), minlength=COLOUR_LEVELS**3)
-        change = 0.0 if self._grey is None else float(np.abs(grey - self._grey).mean() / 255)
+        change = 0.0 if self._last is None else _change(self._last, grey)
         self._ticks.append(cast(int, frame.pts))
         look = np.packbits(frequencies > np.median(frequencies) + HASH_NOISE)
         self._hashes.append(look)
         self._colours.append((counts / counts.sum()).astype(np.float32))
         self._changes.append(change)
-        self._grey = grey
+        self._first = grey if self._first is None else self._first
+        self._last = grey
         return look
+
+    def extend(self, later: "Looks") -> None:
+        """Add looks that were collected apart and come after these."""
+        if later._first is None:
+            return
+        change = 0.0 if self._last is None else _change(self._last, later._first)
+        self._ticks += later._ticks
+        self._hashes += later._hashes
+        self._colours += later._colours
+        self._changes += [change, *later._changes[1:]]
+        self._first = later._first if self._first is None else self._first
+        self._last = later._last
 
     def arrays(self) -> tuple[NDArray[np.generic], ...]:
         """Return ticks (n,), hashes (n, 8) bytes, colours (n, 64) and changes (n,)."""
@@ -118,6 +120,11 @@ class Looks:
         )
 
 
+def _change(before: FloatArray, after: FloatArray) -> float:
+    """Return the mean change of brightness, 0…1."""
+    return float(np.abs(after - before).mean() / 255)
+
+
 def _dct_matrix(rows: int, size: int) -> FloatArray:
     """Return the first rows of the cosine transform (DCT-II), shape (rows, size)."""
     k, n = np.arange(rows)[:, None], np.arange(size)[None, :]
@@ -128,54 +135,15 @@ _DCT = _dct_matrix(HASH_SIDE, THUMBNAIL_PX)
 _BT601 = np.array([0.299, 0.587, 0.114], np.float32)  # the brightness of red, green, blue
 
 
-def keyframe_looks_inside(source: Source, arguments: bytes) -> Result:
-    """Decode keyframes and hinted packets, each alone; take pictures of some.
-
-    Without the pictures that it refers to a packet still tells which parts it takes from them.
-
-    Returns:
-        The looks' arrays; the share of each hinted packet's picture that is predicted, 0…1, and
-        1 where it cannot be decoded; then, where pictures are wanted, the pictures' arrays and
-        their size.
-    """
-    wanted = msgspec.msgpack.decode(arguments, type=KeyframesWanted)
-    looks, keyframes = Looks(), set(wanted.ticks)
-    predicted = dict.fromkeys(wanted.hinted, 1.0)
-    with _picture(source, WITH_MOTION if wanted.hinted else {}) as (container, stream):
-        pictures = Pictures(wanted.pictures, stream) if wanted.pictures else None
-        for packet in _chosen(container, stream, (*wanted.ticks, *wanted.hinted)):
-            for frame in _decode_alone(stream, packet):
-                if packet.pts not in keyframes:
-                    predicted[cast(int, packet.pts)] = _predicted_share(frame)
-                    continue
-                look = looks.add(frame)
-                if pictures is not None:
-                    pictures.offer(frame, look)
-    shares = np.array([predicted[tick] for tick in wanted.hinted], np.float32)
-    if pictures is None:
-        return Result(arrays=(*looks.arrays(), shares))
-    return Result(pictures.size, (*looks.arrays(), shares, *pictures.arrays()))
-
-
-def _predicted_share(frame: VideoFrame) -> float:
-    """Return the share of a picture that is taken from others, as its motion vectors tell."""
-    vectors: MotionVectors | None = frame.side_data.get("MOTION_VECTORS")
-    if vectors is None:
-        return 0.0
-    blocks = vectors.to_ndarray()
-    area = float((blocks["w"].astype(np.int64) * blocks["h"]).sum())
-    return min(1.0, area / (frame.width * frame.height))
-
-
 def looks_between_inside(source: Source, arguments: bytes) -> Result:
     """Decode short stretches and look at every frame of them that others are made from."""
     wanted = msgspec.msgpack.decode(arguments, type=Between)
     looks = Looks()
-    with _picture(source) as (container, stream):
+    with picture(source) as (container, stream):
         stream.codec_context.skip_frame = "NONREF"
         for first, last in wanted.stretches:
             stream.codec_context.flush_buffers()
-            for frame in _decode(stream, _from_keyframe(container, stream, first, last)):
+            for frame in decode(stream, _from_keyframe(container, stream, first, last)):
                 if frame.pts is not None and first <= frame.pts <= last:
                     looks.add(frame)
     return Result(arrays=looks.arrays())
@@ -185,10 +153,10 @@ def all_looks_inside(source: Source, arguments: bytes) -> Result:
     """Decode the whole picture and look at it so many times a second."""
     wanted = msgspec.msgpack.decode(arguments, type=SamplesWanted)
     looks = Looks()
-    with _picture(source) as (container, stream):
+    with picture(source) as (container, stream):
         stream.codec_context.skip_frame = "NONREF"
         due_s = float("-inf")
-        for frame in _decode(stream, (p for p in container.demux(stream) if p.size)):
+        for frame in decode(stream, (p for p in container.demux(stream) if p.size)):
             if frame.pts is not None and frame.time is not None and frame.time >= due_s:
                 looks.add(frame)
                 due_s = max(due_s + 1 / wanted.samples_per_s, frame.time)
@@ -225,7 +193,7 @@ def _onsets(samples: FloatArray) -> list[float]:
 
 
 @contextmanager
-def _picture(
+def picture(
     source: Source, more: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file's picture, to be decoded ROUGHLY and with more of the decoder's options."""
@@ -235,29 +203,6 @@ def _picture(
             raise MediaRefused("no_picture", "the file has no picture stream")
         stream.codec_context.options = {**ROUGHLY, **more}
         yield container, stream
-
-
-def _chosen(
-    container: InputContainer, stream: VideoStream, ticks: Sequence[int]
-) -> Iterator[VideoPacket]:
-    """Yield the packets shown at these ticks, as they come; one that a seek misses is left out."""
-    jump = round(SEEK_S / float(stream.time_base or 1))
-    at: int | None = None
-    packets: Iterator[VideoPacket] = iter(())
-    left = set(ticks)
-    for tick in sorted(left):
-        if tick not in left:  # stored before one that is shown before it
-            continue
-        if at is None or tick - at > jump:
-            container.seek(tick, stream=stream)
-            packets = container.demux(stream)
-        for packet in packets:
-            at = packet.pts
-            if at is not None and at in left:
-                left.remove(at)
-                yield packet
-            if tick not in left or (at is not None and at > tick + jump):
-                break
 
 
 def _from_keyframe(
@@ -274,13 +219,7 @@ def _from_keyframe(
             return
 
 
-def _decode_alone(stream: VideoStream, packet: VideoPacket) -> Iterator[VideoFrame]:
-    """Decode one packet without those before it; nothing where it is damaged."""
-    stream.codec_context.flush_buffers()
-    yield from _decode(stream, (packet,))
-
-
-def _decode(stream: VideoStream, packets: Iterable[VideoPacket]) -> Iterator[VideoFrame]:
+def decode(stream: VideoStream, packets: Iterable[VideoPacket]) -> Iterator[VideoFrame]:
     """Decode packets to the last frame; a damaged packet costs its own frames only."""
     for packet in packets:
         with damage_forgiven():

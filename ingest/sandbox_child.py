@@ -42,13 +42,13 @@ from ingest.calls import (
 
 # The only functions that can be called, and where they live.
 FUNCTIONS: Mapping[str, str] = {
-    "decode_frames": "ingest.pictures:frames_inside",
+    "decode_frames": "ingest.frames:frames_inside",
     "decode_windows": "ingest.sounds:windows_inside",
     "decode_image": "ingest.pictures:image_inside",
     "decode_sound": "ingest.sounds:sound_inside",
     "probe": "ingest.probe:probe_inside",
     "read_packets": "ingest.probe:packets_inside",
-    "keyframe_looks": "ingest.looks:keyframe_looks_inside",
+    "keyframe_looks": "ingest.keyframe_looks:keyframe_looks_inside",
     "looks_between": "ingest.looks:looks_between_inside",
     "all_looks": "ingest.looks:all_looks_inside",
     "onsets": "ingest.looks:onsets_inside",

@@ -32,9 +32,11 @@ from ingest.cuts import (
     soft_cuts,
     sudden_changes,
 )
-from ingest.looking import Seen, look_in_parts
-from ingest.looks import Between, KeyframesWanted, SamplesWanted
+from ingest.keyframe_looks import MAX_PARTS, KeyframesWanted
+from ingest.looking import Seen, look
+from ingest.looks import Between, SamplesWanted
 from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex
+from ingest.pictures import lanes_within
 from ingest.probe import PROBE_LIMITS, file_limits
 from ingest.sandbox import Limits, run_limited
 from ingest.webp import PicturesWanted
@@ -86,9 +88,10 @@ def pictured_scenes(
         ticks=tuple(packets.ticks[looked].tolist()),
         hinted=tuple(packets.ticks[hinted].tolist()) if tells else (),
         pictures=pictures,
+        most_parts=_parts_at_most(info),
     )
     limits = file_limits(path, PROBE_LIMITS)
-    seen = look_in_parts(path, wanted, limits)
+    seen = look(path, wanted, limits)
     keyframes = _pictures(seen, packets, info) if pictures else NO_KEYFRAMES
     looks = _looks(seen.looks, packets, info)
     cuts = cuts_at_early_keyframes(looks, packets)
@@ -122,6 +125,10 @@ def full_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scen
 
 
 # ---- the keyframe tier --------------------------------------------------------------------------
+
+
+def _parts_at_most(info: MediaInfo) -> int:
+    return lanes_within(info.video.width, info.video.height, MAX_PARTS) if info.video else 1
 
 
 def _within_budget(

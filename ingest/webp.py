@@ -1,5 +1,6 @@
 """Small WebP pictures of decoded frames: runs inside the sandbox."""
 
+from collections.abc import Sequence
 from fractions import Fraction
 from typing import cast
 
@@ -108,6 +109,12 @@ class Pictures:
             return frame.reformat(*shape, "yuv420p", threads=1)
         upright = np.ascontiguousarray(to_pixels(frame, shape))
         return VideoFrame.from_ndarray(upright, "rgb24").reformat(format="yuv420p", threads=1)
+
+
+def joined_pictures(parts: Sequence[Pictures]) -> tuple[Int64Array, Int64Array, UInt8Array]:
+    """Return the arrays of parts, in the order of time, as one."""
+    ticks, sizes, data = zip(*(part.arrays() for part in parts), strict=True)
+    return np.concatenate(ticks), np.concatenate(sizes), np.concatenate(data)
 
 
 def _encoder(width: int, height: int) -> VideoCodecContext:

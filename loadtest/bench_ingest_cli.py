@@ -202,16 +202,25 @@ def scenes(
 ) -> None:
     """Find known cuts by both tiers and by PySceneDetect; needs no running stack."""
     from loadtest.bench_ingest_media import Recipe, made
-    from loadtest.bench_ingest_scenes import bench_scenes
-    from loadtest.tables import show, write_report
+    from loadtest.bench_ingest_scenes import TOLERANCE_S, bench_scenes
+    from loadtest.tables import progress, show, write_report
 
-    reports = []
-    for seed in seeds or (1, 2):
-        for where in KEYFRAMES:
-            recipe = Recipe(seconds, height, where, seed)  # type: ignore[arg-type]
-            with _share(f"making {recipe.name}") as told:
-                path = made(recipe, data_dir.expanduser().resolve() / MEDIA, told)
+    recipes = [
+        Recipe(seconds, height, where, seed)  # type: ignore[arg-type]
+        for seed in seeds or (1, 2)
+        for where in KEYFRAMES
+    ]
+    paths = []
+    for recipe in recipes:
+        with _share(f"making {recipe.name}") as told:
+            paths.append(made(recipe, data_dir.expanduser().resolve() / MEDIA, told))
+    with progress("looking for cuts", len(recipes)) as advance:
+        reports = []
+        for recipe, path in zip(recipes, paths, strict=True):
             reports.append(bench_scenes(recipe, path))
+            advance()
+    typer.echo(f"{height}p, {seconds:g} s each: F1 at ±{TOLERANCE_S} s, and CPU seconds.")
+    typer.echo("content and adaptive are PySceneDetect's detectors as they come.")
     show(_scenes_table(reports))
     write_report(json, reports)
 
@@ -221,17 +230,16 @@ def _scenes_table(reports: "Sequence[ScenesReport]") -> "Table":
 
     from loadtest.bench_ingest_scenes import pooled
 
-    table = Table("file", "cuts", *WAYS)
-    table.title = "F1 at ±0.2 s, CPU seconds; content and adaptive are PySceneDetect's"
+    table = Table("keyframes, seed", "cuts", *WAYS)
     for report in reports:
-        ways = (getattr(report, way) for way in WAYS)
-        cells = (f"{way.f1:.2f}  {way.cpu_s:.2f} s" for way in ways)
-        table.add_row(report.recipe.name, str(report.cuts), *cells)
+        recipe, ways = report.recipe, (getattr(report, way) for way in WAYS)
+        cells = (f"{way.f1:.3f}  {way.cpu_s:.2f}" for way in ways)
+        table.add_row(f"{recipe.keyframes}, {recipe.seed}", str(report.cuts), *cells)
     table.add_section()
     for where in KEYFRAMES:
         these = [report for report in reports if report.recipe.keyframes == where]
-        cells = (f"{way.f1:.3f} {way.cpu_s:.2f} s" for way in (pooled(these, w) for w in WAYS))
-        table.add_row(f"all {where}", str(sum(report.cuts for report in these)), *cells)
+        cells = (f"{way.f1:.3f}  {way.cpu_s:.2f}" for way in (pooled(these, w) for w in WAYS))
+        table.add_row(f"{where}, all", str(sum(report.cuts for report in these)), *cells)
     return table
 
 

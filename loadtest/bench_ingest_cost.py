@@ -49,12 +49,12 @@ def cpu_now(place: Place) -> Cpu:
     """
     pictures, sound = _model_cpu_s(place, "decode_video"), _model_cpu_s(place, "decode_audio")
     return Cpu(
-        worker=_cpu_s(place.processes("worker")),
+        worker=cpu_s(place.processes("worker")),
         pictures=pictures,
         sound=sound,
-        encoding=_cpu_s(place.processes("triton")) - pictures - sound,
-        milvus=_cpu_s(place.processes("milvus")),
-        gateway=_cpu_s(place.processes("gateway")),
+        encoding=cpu_s(place.processes("triton")) - pictures - sound,
+        milvus=cpu_s(place.processes("milvus")),
+        gateway=cpu_s(place.processes("gateway")),
     )
 
 
@@ -68,10 +68,11 @@ def _model_cpu_s(place: Place, model: str) -> float:
     """Read what the processes of a model, and those below them, have used."""
     own = list(place.model_processes(model))
     below = chain.from_iterable(process.children(recursive=True) for process in own)
-    return _cpu_s({process.pid: process for process in chain(own, below)}.values())
+    return cpu_s({process.pid: process for process in chain(own, below)}.values())
 
 
-def _cpu_s(processes: Iterable[psutil.Process]) -> float:
+def cpu_s(processes: Iterable[psutil.Process]) -> float:
+    """Return the processor seconds of processes, and of children of theirs that have ended."""
     total = 0.0
     for process in processes:
         with suppress(psutil.NoSuchProcess):

@@ -31,7 +31,8 @@ from loadtest.harness.sampling import model_loads, triton_counters
 from loadtest.stack import MeasuredStack
 
 JOB_S = 3_600.0  # for one video on a busy machine
-SEARCH_EVERY_S = 0.05  # between searches for what was uploaded
+SEARCH_EVERY_S = 0.03  # between searches for what was uploaded …
+SEARCH_EVERY_SHARE = 0.01  # … or this share of the time it has taken, so that they cost little
 SEARCH_DEADLINE_MS = 1_000
 LETTERS = "abcdefghijklmnop"  # for hexadecimal digits: a word that no analyser splits
 MODELS = {
@@ -127,7 +128,8 @@ def _until_found(client: Client, path: Path) -> tuple[str, float]:
         job = client.job(accepted.job_id)
         if job.state in ("failed", "cancelled"):
             raise PixserveError(f"ingest of {path.name} {job.state}: {job.error}")
-        time.sleep(SEARCH_EVERY_S)
+        waited_s = time.perf_counter() - begun_s
+        time.sleep(max(SEARCH_EVERY_S, SEARCH_EVERY_SHARE * waited_s))
     raise DeadlineExceeded("worker", f"{path.name} cannot be found {JOB_S:g} s after its upload")
 
 

@@ -1,58 +1,78 @@
+import gc
+import os
 from itertools import chain
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
+from av import VideoFrame
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest import looking
-from ingest.looking import MAX_PARTS, PART_PICTURES, look_in_parts, parts_of
-from ingest.looks import KeyframesWanted
+from ingest.calls import Source
+from ingest.keyframe_looks import (
+    MAX_PARTS,
+    PART_PICTURES,
+    KeyframesWanted,
+    keyframe_looks_inside,
+    parts_of,
+)
+from ingest.looking import look
 from ingest.probe import PROBE_LIMITS, probe, read_packets
-from ingest.scenes import keyframe_scenes
 from ingest.webp import PicturesWanted
 from loadtest.bench_ingest_media import Recipe, made
 
 TICKS = st.sets(st.integers(-100, 100_000), max_size=100)
 
 
-@given(TICKS, TICKS)
-def test_each_picture_is_in_one_part(keyframes: set[int], others: set[int]) -> None:
+@given(TICKS, TICKS, st.integers(1, MAX_PARTS))
+def test_each_picture_is_in_one_part(keyframes: set[int], others: set[int], most: int) -> None:
     hinted = tuple(others - keyframes)
-    parts = parts_of(KeyframesWanted(ticks=tuple(sorted(keyframes)), hinted=hinted))
+    parts = parts_of(KeyframesWanted(tuple(sorted(keyframes)), hinted, most_parts=most))
 
-    assert 1 <= len(parts) <= MAX_PARTS
+    assert 1 <= len(parts) <= most
     assert sorted(chain.from_iterable(part.hinted for part in parts)) == sorted(hinted)
-    first, *further = (part.ticks for part in parts)
-    for before, ticks in zip((first, *further), further, strict=False):
-        assert ticks[0] == before[-1]  # to be compared with
-    looked = [*first, *chain.from_iterable(ticks[1:] for ticks in further)]
-    assert looked == sorted(keyframes)
+    assert list(chain.from_iterable(part.ticks for part in parts)) == sorted(keyframes)
 
 
-def test_a_short_video_is_one_part() -> None:
-    assert len(parts_of(KeyframesWanted(ticks=tuple(range(PART_PICTURES))))) == 1
+def test_a_few_pictures_are_one_part() -> None:
+    few = 2 * PART_PICTURES - 1
+    assert len(parts_of(KeyframesWanted(ticks=tuple(range(few))))) == 1
     assert len(parts_of(KeyframesWanted(ticks=()))) == 1
 
 
 @pytest.mark.usefixtures("sandbox")
-def test_parts_tell_what_the_whole_tells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parts_tell_what_the_whole_tells(tmp_path: Path) -> None:
     path = made(Recipe(60.0, 144, "fixed"), tmp_path, lambda _: None)
-    info = probe(path)
-    packets = read_packets(path, info)
+    packets = read_packets(path, probe(path))
     keyframes = tuple(packets.ticks[packets.keyframes].tolist())
     others = tuple(packets.ticks[~packets.keyframes][::100].tolist())
     wanted = KeyframesWanted(keyframes, others[::-1], PicturesWanted(160, 5.0))
-    assert len(parts_of(wanted)) > 1
-    parted, scenes = look_in_parts(path, wanted, PROBE_LIMITS), keyframe_scenes(path, info, packets)
-
-    monkeypatch.setattr(looking, "MAX_PARTS", 1)
-    whole = look_in_parts(path, wanted, PROBE_LIMITS)
+    assert len(parts_of(wanted)) == MAX_PARTS
+    parted = look(path, wanted, PROBE_LIMITS)
+    whole = look(path, msgspec.structs.replace(wanted, most_parts=1), PROBE_LIMITS)
     for one, other in zip(parted.looks, whole.looks, strict=True):
         np.testing.assert_array_equal(one, other)
     np.testing.assert_array_equal(parted.predicted, whole.predicted)
     assert parted.picture_size == whole.picture_size
     assert list(parted.pictures) == sorted(parted.pictures)
     assert parted.pictures[min(keyframes)] == whole.pictures[min(keyframes)]
-    assert keyframe_scenes(path, info, packets) == scenes
+
+
+def test_pictures_that_were_looked_at_are_let_go(tmp_path: Path) -> None:
+    path = made(Recipe(8.0, 144, "fixed"), tmp_path, lambda _: None)
+    packets = read_packets(path, probe(path))
+    hinted = tuple(packets.ticks[~packets.keyframes][::10].tolist())
+    file = os.open(path, os.O_RDONLY)
+    gc.disable()  # so that only what lets them go by itself does
+    try:
+        reply = keyframe_looks_inside(
+            Source(file), msgspec.msgpack.encode(KeyframesWanted((), hinted))
+        )
+        left = sum(isinstance(held, VideoFrame) for held in gc.get_objects())
+    finally:
+        gc.enable()
+        os.close(file)
+    assert len(reply.arrays[-1]) == len(hinted) > 10
+    assert left <= 1

@@ -168,10 +168,7 @@ def test_nothing_outlives_the_process_that_called() -> None:
         assert not alive
 
 
-def test_a_call_costs_milliseconds(sandbox: Sandbox) -> None:
-    times_s = []
-    for _ in range(30):
-        begun_s = time.perf_counter()
-        sandbox.run("answer", b"x")
-        times_s.append(time.perf_counter() - begun_s)
-    assert sorted(times_s)[15] < 0.1
+def test_a_call_starts_no_interpreter(sandbox: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    sandbox.enforced()
+    monkeypatch.setattr(subprocess, "Popen", None)
+    assert sandbox.run("answer", b"123").value_as(list[int])[0] == 3

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from loadtest.bench_ingest_media import FPS, SHOT_S, Keyframes, Recipe, edges_s, made
-from loadtest.bench_ingest_scenes import bench_scenes, f1
+from loadtest.bench_ingest_scenes import bench_scenes, f1, pooled
 
 pytest.importorskip("scenedetect", reason="needs PySceneDetect", exc_type=ImportError)
 pytestmark = pytest.mark.usefixtures("sandbox")
@@ -23,6 +23,9 @@ def test_the_full_tier_finds_cuts_as_well_as_pyscenedetect(
     assert report.cuts >= 4
     assert report.full.f1 >= max(report.content.f1, report.adaptive.f1)
     assert report.default.f1 >= LEAST_OF_DEFAULT
+    both = pooled([report, report], "full")
+    assert both.f1 == pytest.approx(report.full.f1)
+    assert both.cpu_s == pytest.approx(2 * report.full.cpu_s)
 
 
 @pytest.mark.parametrize("duration_s", [1.0, 4.0, 60.0])
