@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 
-from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle, servable_bundles
 from gateway.catalogue.catalogue import Catalogue
 from gateway.errors import ConfigurationError
@@ -27,7 +26,7 @@ class Doors:
     catalogue: Catalogue
     threads: Threads  # for the catalogue
     disk: Threads  # for files and for decoding
-    embeddings: Cache[tuple[str, str, str], FloatArray]  # by bundle, kind of vector and words
+    embeddings: Cache[tuple[str, str, str]]  # by bundle, kind of vector and words
 
     async def close(self) -> None:
         """Close every connection and wait for the calls that run."""

@@ -3,8 +3,15 @@
 Messages are built straight from the protocol's generated classes: a text costs one small message
 each way. Every call names the bundle's own ensembles (`embed_text_v1`), so an export can never
 change the encoder under a live index.
+
+A call that was sent is never cancelled, neither by its deadline nor by whoever gives it up: a
+cancellation that meets its answer crashes Triton 2.51
+(https://github.com/triton-inference-server/server/issues/7368). It runs to its end unheard, and
+`gateway.congestion` keeps others back until Triton keeps up again.
 """
 
+import asyncio
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -20,6 +27,8 @@ from ensembles.bundle import Bundle, Capabilities
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
 from ensembles.contracts import TOKEN_BUCKETS, Dimensions, models
 from ensembles.graphs import ensembles
+from gateway.congestion import CallLimit
+from gateway.errors import DeadlineExceeded
 from gateway.triton_wire import (
     Array,
     Role,
@@ -33,6 +42,8 @@ from gateway.triton_wire import (
 MAX_MESSAGE_BYTES = 128 * 1024 * 1024
 RECONNECT_MIN_MS = 100
 RECONNECT_MAX_MS = 1_000
+FINISH_S = 30.0  # that a call may run on after its deadline, unheard
+CLOSE_S = 2.0  # for the calls that run when the connection is closed
 
 CHANNEL_OPTIONS = (
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
@@ -68,6 +79,8 @@ class Triton:
         self._models = contracts
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = service_pb2_grpc.GRPCInferenceServiceStub(self._channel)
+        self._running: set[grpc.aio.Call] = set()  # one that is not referred to is cancelled
+        self._limits: defaultdict[str, CallLimit] = defaultdict(lambda: CallLimit("triton"))
 
     async def embed_query(self, text: str, *, timeout_s: float) -> QueryEmbeddings:
         """Embed one query for CLIP's text tower and for the sentence encoder.
@@ -167,8 +180,8 @@ class Triton:
         return bool(reply.ready)
 
     async def close(self) -> None:
-        """Close the connection."""
-        await self._channel.close()
+        """Close the connection; calls that run have `CLOSE_S` to end."""
+        await self._channel.close(CLOSE_S)
 
     @property
     def _version(self) -> str:
@@ -193,11 +206,49 @@ class Triton:
 
     async def _call(self, request: pb.ModelInferRequest, timeout_s: float) -> dict[str, FloatArray]:
         request.model_version = self._version
+        limit = self._limits[request.model_name]
+        begun = limit.begin(timeout_s)
+        ended = asyncio.get_running_loop().create_future()
+        call = self._start(request, timeout_s + FINISH_S, limit, ended)
+        timer = asyncio.get_running_loop().call_later(timeout_s, _expire, ended)
         try:
-            reply = await self._stub.ModelInfer(request, timeout=timeout_s)
+            await ended  # a future and a timer: 0.05 ms less than an event within asyncio.timeout
+            reply = await call
+            limit.answered()
+        except TimeoutError as error:
+            raise DeadlineExceeded("triton", "Triton answered too late") from error
         except grpc.aio.AioRpcError as error:
             raise translate(error) from error
+        finally:
+            timer.cancel()
+            if not call.done():
+                limit.given_up(begun)
         return read_reply(reply)
+
+    def _start(
+        self,
+        request: pb.ModelInferRequest,
+        timeout_s: float,
+        limit: CallLimit,
+        ended: "asyncio.Future[None]",
+    ) -> "grpc.aio.UnaryUnaryCall[pb.ModelInferRequest, pb.ModelInferResponse]":
+        """Send a call that the limit has counted; `ended` is set when it has ended."""
+        call = self._stub.ModelInfer(request, timeout=timeout_s)
+        self._running.add(call)
+
+        def end(_: object) -> None:
+            self._running.discard(call)
+            limit.end()
+            if not ended.done():
+                ended.set_result(None)
+
+        call.add_done_callback(end)
+        return call
+
+
+def _expire(ended: "asyncio.Future[None]") -> None:
+    if not ended.done():
+        ended.set_exception(TimeoutError())
 
 
 UNKNOWN_PROFILE = "bundle"  # of a server that is known by its address alone: ids as `bundle-1`

@@ -8,16 +8,19 @@ import asyncio
 import time
 from collections.abc import Sequence
 
-from pymilvus.grpc_gen import common_pb2, milvus_pb2
-
 from ensembles.bundle import Bundle
 from gateway.errors import Unavailable, Unsupported
 from gateway.index.calls import Calls
-from gateway.index.schema import Message, collection_name, describe_index
+from gateway.index.schema import (
+    collection_name,
+    describe_index,
+    flush,
+    is_settled,
+    loaded_segments,
+)
 from gateway.schemas import LegName
 
 POLL_S = 1.0  # Milvus has no event to wait for
-LEAST_INDEXED = 1_024  # rows: Milvus builds no index for a smaller segment
 
 
 async def settle(uri: str, bundle: Bundle, legs: Sequence[LegName], *, timeout_s: float) -> None:
@@ -35,8 +38,7 @@ async def settle(uri: str, bundle: Bundle, legs: Sequence[LegName], *, timeout_s
     calls, until = Calls(uri), time.monotonic() + timeout_s
     try:
         for leg in legs:
-            flush = milvus_pb2.FlushRequest(collection_names=[collection_name(bundle, leg)])
-            await calls.send("Flush", flush, until)
+            await calls.send("Flush", flush(collection_name(bundle, leg)), until)
             await _indexed(calls, bundle, leg, until)
     except Unsupported:  # the embedded engine has no segments
         return
@@ -45,7 +47,7 @@ async def settle(uri: str, bundle: Bundle, legs: Sequence[LegName], *, timeout_s
 
 
 async def _indexed(calls: Calls, bundle: Bundle, leg: LegName, until: float) -> None:
-    segments = milvus_pb2.GetQuerySegmentInfoRequest(collectionName=collection_name(bundle, leg))
+    segments = loaded_segments(collection_name(bundle, leg))
     while True:
         described = await calls.send("DescribeIndex", describe_index(bundle, leg), until)
         loaded = await calls.send("GetQuerySegmentInfo", segments, until)
@@ -54,19 +56,3 @@ async def _indexed(calls: Calls, bundle: Bundle, leg: LegName, until: float) -> 
         if time.monotonic() > until:
             raise Unavailable("milvus", f"the leg {leg} was not indexed in time")
         await asyncio.sleep(POLL_S)
-
-
-def is_settled(described: Message, loaded: Message) -> bool:
-    """Say whether an index is built for all rows, and what is loaded is what was built.
-
-    Args:
-        described: Milvus' `DescribeIndexResponse`.
-        loaded: its `GetQuerySegmentInfoResponse`.
-    """
-    pending = sum(index.pending_index_rows for index in described.index_descriptions)
-    rest = [
-        segment.state == common_pb2.Sealed
-        and (segment.index_name or segment.num_rows < LEAST_INDEXED)
-        for segment in loaded.infos
-    ]
-    return pending == 0 and bool(rest) and all(rest)

@@ -1,30 +1,69 @@
 import asyncio
+import tracemalloc
+from collections import OrderedDict
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ensembles.arrays import FloatArray
 from gateway.search.cache import Cache, InFlight
 
 
-def test_what_was_used_last_is_kept() -> None:
-    cache: Cache[str, int] = Cache(2)
-    cache.put("a", 1)
-    cache.put("b", 2)
-    assert cache.get("a") == 1
-    cache.put("c", 3)
+def vector(number: int, width: int = 3) -> FloatArray:
+    return np.full(width, number, np.float32)
 
-    assert (cache.get("a"), cache.get("b"), cache.get("c")) == (1, None, 3)
+
+def test_what_was_used_last_is_kept() -> None:
+    cache: Cache[str] = Cache(2)
+    cache.put("a", vector(1))
+    cache.put("b", vector(2))
+    assert cache.get("a") is not None
+    cache.put("c", vector(3))
+
+    assert (cache.get("a") == vector(1)).all()
+    assert cache.get("b") is None
+    assert (cache.get("c") == vector(3)).all()
     assert (cache.hits, cache.misses) == (3, 1)
 
 
-@given(st.lists(st.integers(0, 9)), st.integers(0, 5))
-def test_the_cache_never_grows_over_its_capacity(keys: list[int], capacity: int) -> None:
-    cache: Cache[int, int] = Cache(capacity)
-    for key in keys:
-        cache.put(key, key)
-        assert len(cache) <= capacity
-        assert cache.get(key) == (key if capacity else None)
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(1, 3))), st.integers(0, 5))
+def test_the_cache_never_grows_over_its_capacity(
+    puts: list[tuple[int, int]], capacity: int
+) -> None:
+    cache: Cache[int] = Cache(capacity)
+    last: OrderedDict[int, int] = OrderedDict()
+    for number, (key, width) in enumerate(puts):
+        cache.put(key, vector(number, width))
+        last.pop(key, None)
+        last[key] = number
+        kept = list(last)[-capacity:] if capacity else []
+        assert len(cache) == len(kept)
+        for one in range(10):
+            found = cache._places.get(one)  # a look-up would count as a use
+            assert (found is not None) == (one in kept)
+        if capacity:
+            assert set(cache.get(key)) == {number}
+
+
+def test_what_was_returned_stays_as_it_was_when_its_place_is_another_s() -> None:
+    cache: Cache[str] = Cache(1)
+    cache.put("a", vector(1))
+    found = cache.get("a")
+    cache.put("b", vector(2))
+    assert set(found) == {1}
+
+
+def test_memory_is_taken_with_the_first_vector_and_grows_no_more() -> None:
+    cache: Cache[int] = Cache(500)
+    cache.put(0, vector(0, 384))
+    tracemalloc.start()
+    for number in range(1, 500):
+        cache.put(number, vector(number, 384))
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 500 * 384  # a quarter of the vectors themselves
 
 
 @pytest.mark.anyio

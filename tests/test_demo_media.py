@@ -242,7 +242,7 @@ scenes = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(scene=scenes, time_s=st.floats(0, 90), seed=st.integers(0, 2**32 - 1))
 def test_any_scene_yields_full_pictures_in_the_legal_range(
     scene: Scene, time_s: float, seed: int

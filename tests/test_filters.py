@@ -108,9 +108,7 @@ def test_a_hostile_value_matches_itself_and_nothing_else(engine: Engine, value: 
 
 
 @given(st.text(st.sampled_from("\"'\\ab n[](),=%|&é\u2028"), min_size=1, max_size=12))
-@settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_no_mixture_of_special_characters_matches_another_value(engine: Engine, value: str) -> None:
     itself = {f"v{HOSTILE.index(value)}"} if value in HOSTILE else set()
     assert engine.matches(expression(Filters(category=(value,)))) == itself

@@ -2,6 +2,7 @@
 
 import asyncio
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 import numpy as np
@@ -383,7 +384,14 @@ def test_a_promoted_bundle_has_every_video_from_its_tokens_and_the_way_back_is_t
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("training.tuning.promote._milvus_address", lambda _: milvus_uri)
+    monkeypatch.setenv("PIXSERVE_MILVUS", milvus_uri.replace("//", "//root:pass%2Fword@"))
+    opened: list[str] = []
+
+    def door(uri: str) -> Milvus:
+        opened.append(uri)
+        return Milvus(uri)
+
+    monkeypatch.setattr("training.tuning.promote.Milvus", door)
     new = export_run(changed_run(bundle, tmp_path), tmp_path, settings.models_dir, silent)
     with pytest.raises(Conflict, match="6 jobs are not finished"):
         promote(new.id, settings, catalogue, silent)
@@ -393,6 +401,7 @@ def test_a_promoted_bundle_has_every_video_from_its_tokens_and_the_way_back_is_t
 
     assert promote(new.id, settings, catalogue, silent) == Promoted(new.id, VIDEOS, "from tokens")
     assert catalogue.versions.current() == new.id
+    assert [urlsplit(uri).password for uri in opened] == ["pass%2Fword"]
     for leg in ("visual", "speech", "sound", "fused"):
         assert asyncio.run(count(milvus_uri, new, leg, "video-3")) == SEGMENTS
     assert catalogue.versions.previous() == bundle.id

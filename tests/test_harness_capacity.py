@@ -3,12 +3,12 @@
 from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import ConfigurationError
 from loadtest.harness.capacity import CONFIRMATIONS, MAX_TRIALS, Search, Trial, rounded
-from loadtest.harness.capacity_run import capacity_report, search_capacity
+from loadtest.harness.capacity_run import Found, capacity_report, search_capacity
 from loadtest.harness.firing import Stop
 from loadtest.harness.scenario import Closed, Constant, HttpGet, Scenario, Slo
 
@@ -41,7 +41,6 @@ def searched(search, verdict_at):
     return search
 
 
-@settings(deadline=None)
 @given(st.floats(1.0, 4_000.0), st.sampled_from([1.0, 20.0, 300.0]))
 def test_the_capacity_is_found_within_the_precision(capacity, first):
     search = searched(
@@ -95,6 +94,19 @@ def test_no_rate_over_the_most_is_tried():
     assert search.lowest_broken_per_s is None
 
 
+def test_no_rate_under_the_least_is_tried():
+    search = searched(Search(20, 5_000, 0.05, least_per_s=2.4), lambda *_: "broken")
+    assert search.lowest_broken_per_s == 2.5
+    report = capacity_report(SCENARIO, Found(search, None), interrupted=False)
+    assert report.exit_code == 1
+    assert "not even 2.5" in report.markdown
+
+
+def test_a_first_rate_without_enough_requests_in_a_trial_is_refused():
+    with pytest.raises(ConfigurationError, match=r"4 s at 1 a second has less than 10 requests"):
+        search_capacity(SCENARIO, Search(1, 2, 0.1), 4, Stop(), lambda *_: None)
+
+
 def test_capacity_is_refused_for_loads_without_a_rate():
     closed = Scenario(
         name="t", load=Closed(clients=1, duration_s=1), target=(HttpGet(),), slo=(Slo(hung=0),)
@@ -114,8 +126,6 @@ def test_capacity_is_refused_for_loads_without_a_rate():
     ],
 )
 def test_a_search_is_reported_with_its_verdict(trials, interrupted, exit_code, told):
-    from loadtest.harness.capacity_run import Found
-
     found = Found(Search(20, 5_000, 0.1, trials), None)
     report = capacity_report(SCENARIO, found, interrupted=interrupted)
     assert report.exit_code == exit_code

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.harness.schedule import (
@@ -37,7 +37,6 @@ def expected_until(profile, t):
     return total
 
 
-@settings(deadline=None)
 @given(stages)
 def test_the_nth_even_arrival_is_where_the_profile_has_promised_n(profile):
     times = arrivals(profile, "even", rng())
@@ -46,7 +45,6 @@ def test_the_nth_even_arrival_is_where_the_profile_has_promised_n(profile):
         assert expected_until(profile, times[number]) == pytest.approx(number, abs=1e-6)
 
 
-@settings(deadline=None)
 @given(stages, st.integers(0, 2**32))
 def test_poisson_arrivals_rise_and_stay_inside(profile, seed):
     times = arrivals(profile, "poisson", rng(seed))
@@ -88,7 +86,6 @@ def test_bursts_come_at_the_end_of_each_period_and_the_last_one_is_cut():
     ]
 
 
-@settings(deadline=None)
 @given(stages)
 def test_the_rates_of_all_seconds_sum_to_the_profile(profile):
     seconds = int(np.ceil(sum(s.duration_s for s in profile)))

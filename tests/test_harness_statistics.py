@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from loadtest.harness.confidence import (
@@ -31,7 +31,6 @@ from loadtest.harness.worker.share import NO_STAGES
 seconds = st.lists(st.floats(1e-5, 100), min_size=1, max_size=200)
 
 
-@settings(deadline=None)
 @given(seconds)
 def test_percentiles_are_within_a_thousandth_of_the_truth(times):
     made = histogram_of(np.array(times))
@@ -40,7 +39,6 @@ def test_percentiles_are_within_a_thousandth_of_the_truth(times):
         assert percentile_ms(made, percent) == pytest.approx(truth_ms, rel=1e-3, abs=1e-3)
 
 
-@settings(deadline=None)
 @given(seconds, seconds)
 def test_merging_is_the_same_as_counting_everything_at_once(a, b):
     both = merged([histogram_of(np.array(a)), histogram_of(np.array(b))])

@@ -13,8 +13,8 @@ import httpx
 import msgspec
 import pytest
 
-from gateway.api import media, watching
-from gateway.api.media import FileStreams
+from gateway.api import streams, watching
+from gateway.api.streams import FileStreams
 from gateway.api.watching import Watch
 from gateway.catalogue.catalogue import Catalogue
 from gateway.client import Client
@@ -200,7 +200,7 @@ def test_a_deleted_videos_file_is_not_served(gateway: Gateway, http: httpx.Clien
 
 
 def test_only_so_many_files_are_sent_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(media, "MAX_FILE_STREAMS", 0)
+    monkeypatch.setattr(streams, "MAX_FILE_STREAMS", 0)
     with pytest.raises(Overloaded, match="retry later"):
         FileStreams().require_place()
 

@@ -2,6 +2,7 @@ import asyncio
 import base64
 import os
 import re
+import signal
 import socket
 import time
 from collections.abc import AsyncIterator
@@ -305,6 +306,30 @@ async def test_a_cancelled_search_ends_at_once(bundle: Bundle) -> None:
             async with asyncio.timeout(0.1):
                 await door.count(bundle, "visual", timeout_s=60)
         await door.close()
+
+
+async def test_a_server_that_stands_still_is_sent_few_calls_and_then_used_again(
+    tmp_path: Path, bundle: Bundle
+) -> None:
+    address = f"127.0.0.1:{free_port()}"
+    door = Milvus(f"http://{address}")
+    with start_milvus(tmp_path, address) as process:
+        await door.ensure_collections(bundle, timeout_s=T)
+        process.send_signal(signal.SIGSTOP)
+        told = []
+        for _ in range(20):
+            with pytest.raises(Unavailable) as caught:
+                await door.count(bundle, "visual", timeout_s=0.06)
+            told.append(type(caught.value))
+        assert told == [DeadlineExceeded] * 2 + [Unavailable] * 18
+        process.send_signal(signal.SIGCONT)
+        until = time.monotonic() + T
+        # What was sent is worked off first; there is no event to wait for.
+        while not await door.ready(timeout_s=1) and time.monotonic() < until:  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+        assert await door.count(bundle, "visual", timeout_s=T) == 0
+        await door.close()
+        process.kill()
 
 
 async def test_a_closed_door_says_so(milvus_uri: str, bundle: Bundle) -> None:

@@ -4,7 +4,8 @@ import pytest
 from pymilvus.grpc_gen import common_pb2, milvus_pb2
 
 from gateway.errors import Unavailable
-from loadtest.settled import LEAST_INDEXED, is_settled, settle
+from gateway.index.schema import LEAST_INDEXED, is_settled
+from loadtest.settled import settle
 from loadtest.synthetic import synthetic_bundle, synthetic_doors
 from tests.gateways import NOWHERE
 

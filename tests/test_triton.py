@@ -1,12 +1,16 @@
 """The door to Triton: what is sent, what is refused before, and which error becomes which."""
 
 import asyncio
+import gc
+from collections.abc import AsyncIterator
+from typing import Any
 
 import grpc
 import grpc.aio
 import numpy as np
 import pytest
 from tritonclient.grpc import service_pb2 as pb
+from tritonclient.grpc import service_pb2_grpc
 
 from ensembles.build import MINI
 from ensembles.bundle import Bundle, Capabilities
@@ -158,3 +162,71 @@ async def refused_call() -> None:
 def test_a_server_that_is_not_there_is_unavailable_and_nothing_hangs():
     with pytest.raises(Unavailable):
         asyncio.run(refused_call())
+
+
+class SlowTriton(service_pb2_grpc.GRPCInferenceServiceServicer):  # type: ignore[misc]
+    """Answers a call when it is let; tells whether one was cancelled."""
+
+    def __init__(self) -> None:
+        self.may_answer = asyncio.Event()
+        self.came = self.answered = 0
+
+    async def ModelInfer(self, *_: object) -> Any:  # noqa: N802
+        self.came += 1
+        await self.may_answer.wait()
+        self.answered += 1  # not where it was cancelled
+        reply = pb.ModelInferResponse()
+        for name, width in (("CLIP_EMBEDDING", MINI.vision), ("SENTENCE_EMBEDDING", MINI.sentence)):
+            reply.outputs.add(name=name, datatype="FP32", shape=(1, width))
+            reply.raw_output_contents.append(bytes(4 * width))
+        return reply
+
+
+@pytest.fixture
+async def slow() -> AsyncIterator[tuple[SlowTriton, Triton]]:
+    service, server = SlowTriton(), grpc.aio.server()
+    service_pb2_grpc.add_GRPCInferenceServiceServicer_to_server(service, server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    triton = Triton(f"127.0.0.1:{port}", BUNDLE)
+    yield service, triton
+    service.may_answer.set()
+    await triton.close()
+    await server.stop(None)
+
+
+@pytest.mark.anyio
+async def test_a_call_that_is_given_up_is_not_cancelled_at_the_server(
+    slow: tuple[SlowTriton, Triton],
+) -> None:
+    service, triton = slow
+    with pytest.raises(DeadlineExceeded):
+        await triton.embed_query("late", timeout_s=0.05)
+    left = asyncio.create_task(triton.embed_query("left", timeout_s=30))
+    while service.came < 2:  # noqa: ASYNC110 (the server has no event of ours to wait for)
+        await asyncio.sleep(0.01)
+    left.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await left
+    gc.collect()  # a call that is not referred to any more is cancelled too
+    service.may_answer.set()
+    await triton.close()
+    assert service.answered == 2
+
+
+@pytest.mark.anyio
+async def test_a_server_that_stands_still_is_sent_few_calls_and_then_used_again(
+    slow: tuple[SlowTriton, Triton],
+) -> None:
+    service, triton = slow
+    told = []
+    for _ in range(20):
+        with pytest.raises(Unavailable) as caught:
+            await triton.embed_query("words", timeout_s=0.06)
+        told.append(type(caught.value))
+    assert told == [DeadlineExceeded] * 2 + [Unavailable] * 18
+    assert service.came == 2
+    service.may_answer.set()
+    while service.answered < 2:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    assert (await triton.embed_query("words", timeout_s=30)).clip.shape == (MINI.vision,)

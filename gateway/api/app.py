@@ -21,6 +21,7 @@ from gateway.api.logs import current_request_id
 from gateway.api.metrics import CONTENT_TYPE, Metrics
 from gateway.api.openapi import Operation, document
 from gateway.api.service import Endpoint, Request, Service, endpoint_of, service_of
+from gateway.api.streams import FileStreams
 from gateway.api.uploads import Uploads
 from gateway.api.watching import Watch
 from gateway.doors import Doors
@@ -126,7 +127,7 @@ def create_app(doors: Doors) -> Envelope:
         metrics=Metrics(),
         patching=asyncio.Lock(),
         watch=Watch(doors),
-        files=media.FileStreams(),
+        files=FileStreams(),
     )
     app = Litestar(
         route_handlers=[*ROUTES],

@@ -1,8 +1,6 @@
 """The routes of a video's pictures and of its file."""
 
 import hashlib
-import os
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +16,11 @@ from gateway.api.ranges import RangeNotSatisfiable, Span, is_unchanged, wanted_s
 from gateway.api.service import Endpoint, Request, service_of
 from gateway.catalogue.analyses import VideoRecord
 from gateway.doors import Doors
-from gateway.errors import InvalidRequest, NotFound, Overloaded
+from gateway.errors import InvalidRequest, NotFound
 from gateway.media_schemas import Storyboard, Thumbnail
 from gateway.schemas import ErrorReply
 from ingest.thumbnails import THUMBNAILS_FILE, read_head, read_thumbnail
 
-CHUNK_BYTES = 256 * 1024  # of a file, read and sent at once
-MAX_FILE_STREAMS = 128  # files that one gateway sends at the same time
 YEAR_S = 365 * 86_400
 FOREVER = f"public, max-age={YEAR_S}, immutable"  # a segment's picture never changes its meaning
 CHECKED = "public, no-cache"  # kept, but asked about each time: more PIX makes more segments
@@ -114,37 +110,6 @@ async def read_file(request: Request, video_id: str) -> Response[Any]:
 
 
 ROUTES = [read_picture, read_storyboard, read_file]
-
-
-class FileStreams:
-    """Counts the files that are being sent; a slow reader holds one of a bounded number."""
-
-    def __init__(self) -> None:
-        self._running = 0
-
-    async def stream(self, doors: Doors, path: Path, span: Span) -> AsyncIterator[bytes]:
-        """Yield bytes of a file, read in another thread."""
-        self._running += 1
-        descriptor = -1
-        try:
-            descriptor = await doors.disk.call(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-            at = span.begin
-            while at < span.end:
-                wanted = min(CHUNK_BYTES, span.end - at)
-                data = await doors.disk.call(os.pread, descriptor, wanted, at)
-                if not data:  # removed or cut meanwhile: the client sees that bytes are missing
-                    return
-                yield data
-                at += len(data)
-        finally:
-            self._running -= 1
-            if descriptor >= 0:
-                os.close(descriptor)
-
-    def require_place(self) -> None:
-        """Raise `Overloaded` where no more files may be sent."""
-        if self._running >= MAX_FILE_STREAMS:
-            raise Overloaded(f"{MAX_FILE_STREAMS} files are being sent: retry later")
 
 
 def _sent(

@@ -64,9 +64,7 @@ class Metrics:
         for reason in reply.degraded:
             self._degraded.labels(reason.partition(":")[0]).inc()
 
-    def render(
-        self, jobs: Mapping[tuple[Kind, JobState], int], embeddings: Cache[Any, Any]
-    ) -> bytes:
+    def render(self, jobs: Mapping[tuple[Kind, JobState], int], embeddings: Cache[Any]) -> bytes:
         """Return everything as text.
 
         Args:

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 import msgspec
 from litestar import Request as LitestarRequest
@@ -12,13 +12,11 @@ from litestar.datastructures import State
 from gateway.api.decoding import Query
 from gateway.api.health import Readiness
 from gateway.api.metrics import Metrics
+from gateway.api.streams import FileStreams
 from gateway.api.uploads import Uploads
+from gateway.api.watching import Watch
 from gateway.doors import Doors
 from gateway.serving import Serving
-
-if TYPE_CHECKING:
-    from gateway.api.media import FileStreams
-    from gateway.api.watching import Watch
 
 Request: TypeAlias = LitestarRequest[Any, Any, State]
 
@@ -32,8 +30,8 @@ class Service:
     readiness: Readiness
     metrics: Metrics
     patching: asyncio.Lock  # changes of metadata reach the index in the catalogue's order
-    watch: "Watch"
-    files: "FileStreams"
+    watch: Watch
+    files: FileStreams
 
     @property
     def doors(self) -> Doors:

@@ -111,13 +111,12 @@ def _stack(data_dir: Path) -> tuple[str, str]:
     from deploy.state import read_state
 
     state = read_state(data_dir.expanduser().resolve() / "run")
-    parts = {} if state is None else {part.name: part for part in state.parts}
-    if state is None or "triton" not in parts:
+    if state is None:
         raise ConfigurationError(
             f"no stack runs on {data_dir}: pixserve up --detach --data-dir {data_dir}, or name a "
             "Triton with --triton HOST:PORT"
         )
-    return parts["triton"].address, state.profile
+    return state.part("triton").address, state.profile
 
 
 @contextmanager

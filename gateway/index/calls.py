@@ -2,8 +2,12 @@
 
 The generated stubs that pymilvus carries are used, not pymilvus' clients: those retry an
 unreachable server until the time is up, log a traceback for each failure, and make the three legs
-of a search a quarter slower. Futures of the synchronous channel are as quick as grpc.aio, belong to
-no event loop and can be cancelled.
+of a search a quarter slower. Futures of the synchronous channel are as quick as grpc.aio and belong
+to no event loop.
+
+A call that nobody waits for any more is not cancelled: a Milvus that stood still reads both, call
+and cancellation, when it goes on, and works the call off all the same, before those that are waited
+for. It stays counted until it ends instead, and `gateway.congestion` keeps others back meanwhile.
 """
 
 import asyncio
@@ -17,6 +21,7 @@ from urllib.parse import SplitResult, unquote, urlsplit
 import grpc
 from pymilvus.grpc_gen import milvus_pb2_grpc
 
+from gateway.congestion import CallLimit
 from gateway.errors import (
     ConfigurationError,
     DeadlineExceeded,
@@ -30,6 +35,7 @@ MAX_MESSAGE_BYTES = 64 * 1024**2  # of one call or reply; Milvus' own default
 CONNECT_MS = 5_000  # of one attempt to connect
 FIRST_BACK_OFF_MS = 100
 MAX_BACK_OFF_MS = 1_000  # between attempts to reconnect: a restarted Milvus is found within it
+FINISH_S = 5.0  # that a call may run on after its deadline; then Milvus is asked anew
 MAX_REASON_CHARS = 300  # of Milvus' own words in a message or in the log
 
 COLLECTION_NOT_FOUND = 100
@@ -59,6 +65,7 @@ class Calls:
         self._metadata = _credentials(parts)
         self._channel = _open_channel(self.address, tls=parts.scheme == "https")
         self._stub = milvus_pb2_grpc.MilvusServiceStub(self._channel)
+        self._limit = CallLimit("milvus")
 
     async def send(self, method: str, request: Message, until: float) -> Message:
         """Send a request and return the reply, whose status is that of success.
@@ -81,27 +88,45 @@ class Calls:
         return reply
 
     async def _reply(self, method: str, request: Message, until: float) -> Message:
-        """Return the raw reply; cancelled, it cancels the call."""
+        """Return the raw reply; cancelled, it lets the call run to its end."""
         left_s = until - time.monotonic()
         if left_s <= 0:
             raise DeadlineExceeded("milvus", f"no time was left for Milvus to {method}")
-        loop = asyncio.get_running_loop()
+        begun = self._limit.begin(left_s)
         done = asyncio.Event()
+        call = self._start(method, request, left_s + FINISH_S, done)
         try:
-            stub = getattr(self._stub, method)
-            call = stub.future(request, timeout=left_s, metadata=self._metadata)
-        except ValueError as error:  # what grpc raises on a closed channel
-            raise Unavailable("milvus", "the connection to Milvus is closed") from error
-        call.add_done_callback(lambda _: _wake(loop, done))
-        try:
-            await done.wait()
-            return call.result()
+            async with asyncio.timeout(left_s):
+                await done.wait()
+            reply = call.result()
+            self._limit.answered()
+            return reply
+        except TimeoutError as error:
+            raise DeadlineExceeded("milvus", f"Milvus took too long to {method}") from error
         except grpc.FutureCancelledError as error:
             raise Unavailable("milvus", "the connection to Milvus was closed") from error
         except grpc.RpcError as error:
             raise rpc_error(self.address, method, error.code(), error.details()) from error
         finally:
-            call.cancel()
+            if not done.is_set():
+                self._limit.given_up(begun)
+
+    def _start(self, method: str, request: Message, timeout_s: float, done: asyncio.Event) -> Any:
+        """Send a call that the limit has counted; `done` is set when it has ended."""
+        loop = asyncio.get_running_loop()
+
+        def end(_: object) -> None:
+            self._limit.end()
+            _wake(loop, done)
+
+        try:
+            stub = getattr(self._stub, method)
+            call = stub.future(request, timeout=timeout_s, metadata=self._metadata)
+        except ValueError as error:  # what grpc raises on a closed channel
+            self._limit.end()
+            raise Unavailable("milvus", "the connection to Milvus is closed") from error
+        call.add_done_callback(end)
+        return call
 
     def close(self) -> None:
         """Close the connection; calls that run fail with `Unavailable`."""

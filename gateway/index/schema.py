@@ -17,6 +17,8 @@ MAX_WORD_BYTES = 256  # 64 characters in UTF-8
 MAX_TAGS = 32
 MAX_TEXT_BYTES = 65_535  # the longest VARCHAR that Milvus has
 
+LEAST_INDEXED = 1_024  # rows: Milvus builds no index for a smaller segment
+
 HNSW_M = 16
 HNSW_EF_CONSTRUCTION = 200
 
@@ -279,3 +281,29 @@ def check_health() -> Message:
 def connect() -> Message:
     """Return the request that every engine answers."""
     return milvus_pb2.ConnectRequest()
+
+
+def flush(name: str) -> Message:
+    """Return the request that seals what was written to a collection, so that it is indexed."""
+    return milvus_pb2.FlushRequest(collection_names=[name])
+
+
+def loaded_segments(name: str) -> Message:
+    """Return the question which segments of a collection are searched, and how."""
+    return milvus_pb2.GetQuerySegmentInfoRequest(collectionName=name)
+
+
+def is_settled(described: Message, loaded: Message) -> bool:
+    """Say whether an index is built for all rows, and what is loaded is what was built.
+
+    Args:
+        described: Milvus' `DescribeIndexResponse`.
+        loaded: its `GetQuerySegmentInfoResponse`.
+    """
+    pending = sum(index.pending_index_rows for index in described.index_descriptions)
+    rest = [
+        segment.state == common_pb2.Sealed
+        and (segment.index_name or segment.num_rows < LEAST_INDEXED)
+        for segment in loaded.infos
+    ]
+    return pending == 0 and bool(rest) and all(rest)

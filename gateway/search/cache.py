@@ -1,10 +1,14 @@
-"""A bounded memory of what was computed last, and what is being computed for several at once."""
+"""A bounded memory of the vectors made last, and what is being made for several at once."""
 
 import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Coroutine, Hashable, Mapping
 from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+import numpy as np
+
+from ensembles.arrays import FloatArray
 
 K = TypeVar("K", bound=Hashable)
 V = TypeVar("V")
@@ -54,35 +58,62 @@ class InFlight(Generic[V]):
             del self._calls[key]
 
 
-class Cache(Generic[K, V]):
-    """Keeps the `capacity` values that were used last; used from one event loop.
+@dataclass(frozen=True)
+class _Place:
+    """Where a vector is kept."""
+
+    width: int
+    row: int  # of the block of this width
+
+
+class Cache(Generic[K]):
+    """Keeps the `capacity` vectors that were used last; used from one event loop.
+
+    The vectors lie in one block for each width, which is taken whole with the first of them: one by
+    one among all that comes and goes they would cost a process three times their size, little by
+    little for as long as the cache fills.
 
     `hits` and `misses` count the look-ups, `in_flight` has what is not there yet.
     """
 
     def __init__(self, capacity: int) -> None:
         self._capacity = capacity
-        self._values: OrderedDict[K, V] = OrderedDict()
+        self._places: OrderedDict[K, _Place] = OrderedDict()
+        self._blocks: dict[int, FloatArray] = {}  # by width: (capacity, width)
+        self._free: dict[int, list[int]] = {}  # by width: rows that hold nothing
         self.hits = 0
         self.misses = 0
-        self.in_flight: InFlight[Mapping[str, V]] = InFlight()
+        self.in_flight: InFlight[Mapping[str, FloatArray]] = InFlight()
 
-    def get(self, key: K) -> V | None:
-        """Return the value of `key`, or None where it is not kept."""
-        value = self._values.get(key)
-        if value is None:
+    def get(self, key: K) -> FloatArray | None:
+        """Return the vector of `key`, shape (width,), or None where it is not kept."""
+        place = self._places.get(key)
+        if place is None:
             self.misses += 1
             return None
         self.hits += 1
-        self._values.move_to_end(key)
-        return value
+        self._places.move_to_end(key)
+        kept: FloatArray = self._blocks[place.width][place.row]
+        return kept.copy()  # its row may be another's soon
 
-    def put(self, key: K, value: V) -> None:
-        """Keep `value`; the one that was not used for longest makes room."""
-        self._values[key] = value
-        self._values.move_to_end(key)
-        if len(self._values) > self._capacity:
-            self._values.popitem(last=False)
+    def put(self, key: K, vector: FloatArray) -> None:
+        """Keep a vector, shape (width,); the one that was not used for longest makes room."""
+        if not self._capacity:
+            return
+        if key in self._places:
+            self._let_go(self._places.pop(key))
+        elif len(self._places) == self._capacity:
+            self._let_go(self._places.popitem(last=False)[1])
+        width = len(vector)
+        if width not in self._blocks:
+            self._blocks[width] = np.full((self._capacity, width), 0, np.float32)
+            self._free[width] = list(range(self._capacity))
+        row = self._free[width].pop()
+        self._blocks[width][row] = vector
+        self._places[key] = _Place(width, row)
+
+    def _let_go(self, place: _Place) -> None:
+        self._free[place.width].append(place.row)
 
     def __len__(self) -> int:
-        return len(self._values)
+        return len(self._places)

@@ -15,6 +15,7 @@ from loadtest.harness.results import Verdict
 CONFIRMATIONS = 2  # trials that the reported rate must have held
 TRIES = 2  # trials until a rate counts as broken
 MAX_TRIALS = 40
+LOWEST_SHARE = 64  # the first rate through this is the lowest that is tried
 
 
 class Trial(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,12 +41,14 @@ class Search:
         most_per_s: rates over this are not tried.
         precision: the answer is within this share of the truth.
         trials: so far.
+        least_per_s: rates under this are not tried.
     """
 
     first_per_s: float
     most_per_s: float
     precision: float
     trials: tuple[Trial, ...] = ()
+    least_per_s: float = 0.0
 
     @property
     def highest_held_per_s(self) -> float | None:
@@ -77,7 +80,8 @@ class Search:
                 return self.first_per_s
             return min(held * 2, self.most_per_s) if held < self.most_per_s else self._confirm(held)
         if held is None:
-            return broken / 2 if broken / 2 >= self.first_per_s / 64 else None
+            least = max(self.least_per_s, self.first_per_s / LOWEST_SHARE)
+            return broken / 2 if broken / 2 >= least else None
         if broken / held > 1 + self.precision:
             return sqrt(held * broken)
         return self._confirm(held)

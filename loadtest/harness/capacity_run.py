@@ -21,6 +21,7 @@ from loadtest.harness.write import REPORT_FILE, SUMMARY_FILE
 Runner = Callable[[Scenario, float], Finished]
 
 CAPACITY_FILE = "capacity.json"
+MIN_REQUESTS = 10  # of a trial: less says nothing
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,20 @@ def search_capacity(
         run: runs one trial at a rate.
 
     Raises:
-        ConfigurationError: the scenario has a load that is none of rates, or faults.
+        ConfigurationError: the scenario has a load that is none of rates, or faults, or a trial at
+            the first rate would have less than MIN_REQUESTS.
     """
     if isinstance(scenario.load, Closed | Replay) or scenario.fault or scenario.cold:
         raise ConfigurationError(
             f"{scenario.name}: capacity is searched with open loops of rates, without faults"
         )
+    least_per_s = MIN_REQUESTS / trial_s
+    if search.first_per_s < least_per_s:
+        raise ConfigurationError(
+            f"a trial of {trial_s:g} s at {search.first_per_s:g} a second has less than "
+            f"{MIN_REQUESTS} requests: raise --trial or --start"
+        )
+    search = replace(search, least_per_s=least_per_s)
     last: RunResult | None = None
     while not stop.asked and (rate := search.next_rate()) is not None:
         load = Constant(

@@ -19,7 +19,8 @@ from ensembles.arrays import FloatArray
 from ensembles.bundle import Bundle, bundle_folder
 from ensembles.sameness import same_encoders
 from gateway.catalogue.catalogue import Catalogue
-from gateway.errors import ConfigurationError, Conflict
+from gateway.commands.local import local_settings
+from gateway.errors import Conflict
 from gateway.index.milvus import Milvus
 from gateway.index.rows import IndexRow
 from gateway.schemas import Video
@@ -122,7 +123,7 @@ async def _write_rows(
     catalogue: Catalogue,
     progress: Progress,
 ) -> None:
-    milvus = Milvus(_milvus_address(settings))
+    milvus = Milvus(local_settings(settings.data_path).milvus)
     try:
         await milvus.ensure_collections(new, timeout_s=PREPARE_S)
         for done, video in enumerate(videos):
@@ -133,16 +134,6 @@ async def _write_rows(
             await milvus.write(new, rows, timeout_s=WRITE_S)
     finally:
         await milvus.close()
-
-
-def _milvus_address(settings: Settings) -> str:
-    state = read_state(settings.data_path / "run")
-    if state is None:
-        raise ConfigurationError(
-            f"no stack runs on {settings.data_path}, and its index is to be written: pixserve up "
-            f"--detach --data-dir {settings.data_path}"
-        )
-    return state.part("milvus").address
 
 
 def index_rows(
