@@ -1,12 +1,13 @@
 """Video files written again at half the quality: what a careless copy of an upload looks like."""
 
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
 
 import av
 from av.container import InputContainer, OutputContainer
+
+from ingest.files import replacing
 
 SIZE_PX = (96, 128)  # height, width; the made-up sets have 120 × 160
 CRF = 33  # of H.264; the made-up sets have 23
@@ -37,11 +38,13 @@ def _write_copy(original: Path, copy: Path) -> None:
     transcript = original.with_suffix(".srt")
     if transcript.is_file():
         shutil.copyfile(transcript, copy.with_suffix(".srt"))
-    unfinished = copy.with_suffix(".unfinished.mp4")
     options = {"fflags": "+bitexact"}
-    with av.open(str(original)) as source, av.open(str(unfinished), "w", options=options) as target:
+    with (
+        replacing(copy) as file,
+        av.open(str(original)) as source,
+        av.open(file, "w", format="mp4", options=options) as target,
+    ):
         _encode_again(source, target)
-    os.replace(unfinished, copy)
 
 
 def _encode_again(source: InputContainer, target: OutputContainer) -> None:

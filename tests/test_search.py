@@ -189,12 +189,16 @@ async def test_too_many_rich_videos_to_name_are_filtered_afterwards(
     assert reply.degraded == ()
 
 
+async def with_few_candidates_and_many_poor_videos(doors: Doors) -> Doors:
+    for number in range(8):
+        await add_video(doors, f"poor-{number}", ["dough dough dough"], pix=1)
+    return replace(doors, settings=msgspec.structs.replace(doors.settings, candidates_per_leg=2))
+
+
 async def test_a_page_is_full_though_poor_videos_are_nearer_than_the_many_rich_ones(
     doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(8):
-        await add_video(doors, f"poor-{number}", ["dough dough dough"], pix=1)
-    few = replace(doors, settings=msgspec.structs.replace(doors.settings, candidates_per_leg=2))
+    few = await with_few_candidates_and_many_poor_videos(doors)
     rich: dict[str, Any] = {"filters": Filters(min_pix=10), "group": "segment"}
     named = await ask(few, "dough", **rich)
     assert videos(named)[0] == "bread"
@@ -207,9 +211,7 @@ async def test_a_page_is_full_though_poor_videos_are_nearer_than_the_many_rich_o
 async def test_a_page_that_may_lack_hits_says_so(
     doors: Doors, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(8):
-        await add_video(doors, f"poor-{number}", ["dough dough dough"], pix=1)
-    few = replace(doors, settings=msgspec.structs.replace(doors.settings, candidates_per_leg=2))
+    few = await with_few_candidates_and_many_poor_videos(doors)
     monkeypatch.setattr(page, "MAX_FILTER_VIDEOS", 1)
     monkeypatch.setattr(within, "DEEPER", 2)
     reply = await ask(few, "dough", filters=Filters(min_pix=10))
