@@ -125,6 +125,20 @@ def video_stream(container: InputContainer) -> VideoStream | None:
     return stream
 
 
+@contextmanager
+def open_picture(source: Source, what: str) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open the picture of a video; `what` names the source where it has none.
+
+    Raises:
+        MediaRefused: there is no picture, or it cannot be opened.
+    """
+    with open_media(source, VIDEO_CONTAINERS, QUICK) as container:
+        stream = video_stream(container)
+        if stream is None:
+            raise MediaRefused("no_picture", f"the {what} has no picture stream")
+        yield container, stream
+
+
 def pixel_aspect(stream: VideoStream) -> float:
     """Return the width of a pixel over its height; known for sure once a frame is decoded."""
     return float(stream.sample_aspect_ratio or stream.codec_context.sample_aspect_ratio or 1)

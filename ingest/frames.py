@@ -8,13 +8,11 @@ and frames are told apart by their presentation time. Which lane decodes a stret
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeAlias, cast
 
 import msgspec
 import numpy as np
-from av.container import InputContainer
 from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
@@ -24,18 +22,16 @@ from ensembles.contracts import ABSENT
 from gateway.errors import InvalidRequest, MediaRefused
 from ingest.calls import Result, Source
 from ingest.container import (
-    QUICK,
-    VIDEO_CONTAINERS,
     VideoPacket,
     damage_forgiven,
-    open_media,
+    open_picture,
     pixel_aspect,
-    video_stream,
 )
 from ingest.decode import FramesWanted
 from ingest.media import decoding_runs
 from ingest.pictures import lanes_within, shrunk_size, to_pixels
 
+CHUNK = "chunk"  # as messages call the source
 MAX_LANES = 4  # of one chunk, where the machine has as many processors
 SKIPPING = ("h264", "hevc")  # decoders that can skip a frame between others
 SHRUNK = 1.5  # times: edges of blocks in a keyframe are then not seen any more
@@ -58,7 +54,7 @@ class Decoded:
 def frames_inside(source: Source, arguments: bytes) -> Result:
     """Decode the frames wanted of a chunk: `ingest.decode.decode_frames`."""
     wanted = msgspec.msgpack.decode(arguments, type=FramesWanted)
-    with _picture(source) as (container, stream):
+    with open_picture(source, CHUNK) as (container, stream):
         packets = [p for p in container.demux(stream) if p.size and p.pts is not None]
         shown = sorted({cast(int, packet.pts) for packet in packets})
         ticks = [_tick(shown, index) for index in wanted.indices]
@@ -106,7 +102,7 @@ class _Lane:
 
     def decode_apart(self, runs: Sequence[Run]) -> Decoded:
         """Decode the frames wanted of some stretches by a decoder of its own."""
-        with _picture(self.source) as (_, stream):
+        with open_picture(self.source, CHUNK) as (_, stream):
             return self.decode(stream, runs)
 
     def decode(self, stream: VideoStream, runs: Sequence[Run]) -> Decoded:
@@ -172,16 +168,6 @@ def _decode_run(
 
 
 # ---- the chunk ----------------------------------------------------------------------------------
-
-
-@contextmanager
-def _picture(source: Source) -> Iterator[tuple[InputContainer, VideoStream]]:
-    """Open a chunk's picture."""
-    with open_media(source, VIDEO_CONTAINERS, QUICK) as container:
-        stream = video_stream(container)
-        if stream is None:
-            raise MediaRefused("no_picture", "the chunk has no picture stream")
-        yield container, stream
 
 
 def _tick(shown: Sequence[int], index: int) -> int:

@@ -23,14 +23,12 @@ from ensembles.contracts import AUDIO_RATE_HZ
 from gateway.errors import MediaRefused
 from ingest.calls import Result, Source
 from ingest.container import (
-    QUICK,
     SOUND_CONTAINERS,
-    VIDEO_CONTAINERS,
     VideoPacket,
     audio_stream,
     damage_forgiven,
     open_media,
-    video_stream,
+    open_picture,
 )
 from ingest.pictures import check_pixels
 from ingest.sounds import decode_samples
@@ -197,10 +195,7 @@ def picture(
     source: Source, more: Mapping[str, str] = MappingProxyType({})
 ) -> Iterator[tuple[InputContainer, VideoStream]]:
     """Open a file's picture, to be decoded ROUGHLY and with more of the decoder's options."""
-    with open_media(source, VIDEO_CONTAINERS, QUICK) as container:
-        stream = video_stream(container)
-        if stream is None:
-            raise MediaRefused("no_picture", "the file has no picture stream")
+    with open_picture(source, "file") as (container, stream):
         stream.codec_context.options = {**ROUGHLY, **more}
         yield container, stream
 
