@@ -27,6 +27,8 @@ AUDIO_RATE_HZ = 16_000
 AUDIO_WINDOW_S = 2.0  # length of one audio token
 AUDIO_WINDOW_SAMPLES = int(AUDIO_WINDOW_S * AUDIO_RATE_HZ)  # 32,000
 
+DECODED_SIDES = 2  # a decoded picture's short side over the encoder's, so resizing stays sharp
+
 TOKEN_BUCKETS = (8, 16, 32, 64, 128, 256)  # token ids are padded to one of these, so requests batch
 
 ABSENT = -1  # in FRAME_INDICES and AUDIO_STARTS: nothing here, decode a blank
@@ -75,6 +77,11 @@ class Dimensions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sound_text_tokens: int = 0  # longest text of the encoder of texts for sounds; 0: there is none
     clip_padding: Padding = "bucket"  # "fixed" where the text tower reads its padding too
     fit: Fit = "crop"
+
+    @property
+    def decoded_px(self) -> int:
+        """The short side to which pictures are shrunk as they are decoded."""
+        return DECODED_SIDES * self.image_size_px
 
 
 def models(dims: Dimensions) -> dict[str, Model]:
@@ -128,6 +135,15 @@ def models(dims: Dimensions) -> dict[str, Model]:
             (Tensor("CHUNK", "UINT8", (-1,)), Tensor("FRAME_INDICES", "INT32", (-1,))),
             (Tensor("PIXELS", "UINT8", (-1, 3, size, size)),),
             "An encoded chunk to the pixels of the frames asked for, in the encoder's size.",
+            fitted,
+        ),
+        Model(
+            "fit_frames",
+            "python",
+            0,
+            (Tensor("FRAMES", "UINT8", (-1, -1, -1, 3)),),
+            (Tensor("PIXELS", "UINT8", (-1, 3, size, size)),),
+            "Decoded frames (RGB, all of one size) to pixels of the encoder's size.",
             fitted,
         ),
         Model(

@@ -77,6 +77,17 @@ def ensembles(models: dict[str, Model], dims: Dimensions) -> dict[str, Ensemble]
             "Encoded images to their CLIP embeddings.",
         ),
         _ensemble(
+            "embed_frames",
+            0,
+            models["fit_frames"].inputs,
+            (Tensor("FRAME_EMBEDDINGS", "FP32", (-1, dims.vision)),),
+            (
+                step("fit_frames", "FRAMES", "PIXELS"),
+                step("clip_vision", "PIXELS", "IMAGE_EMBEDDING=FRAME_EMBEDDINGS"),
+            ),
+            "Frames that are decoded already to their CLIP embeddings.",
+        ),
+        _ensemble(
             "embed_audio",
             models["wav2vec2"].max_batch,
             models["wav2vec2"].inputs,

@@ -53,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     frames_per_pix: Rate = 0.1
     max_frames: Count = 4_096  # sampled frames of one video
     max_chunk_frames: Count = 16  # of one call to Triton; at most contracts.MAX_CHUNK_FRAMES
+    decode_once: bool = True  # keyframes in which cuts were sought are sampled as they were decoded
     segment_s: Duration = 5.0  # length that segments are cut to
 
     # Speech recognition (docs/ingest.md); the model: a folder, or a name of the hub; "": none.

@@ -21,7 +21,7 @@ import numpy as np
 from tritonclient.grpc import service_pb2 as pb
 from tritonclient.grpc import service_pb2_grpc
 
-from ensembles.arrays import FloatArray
+from ensembles.arrays import FloatArray, UInt8Array
 from ensembles.build import bundle_suffix
 from ensembles.bundle import Bundle, Capabilities
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
@@ -121,6 +121,11 @@ class Triton:
             row[: len(image)] = np.frombuffer(image, dtype=np.uint8)
         outputs = await self._infer("embed_images", {"ENCODED": encoded}, timeout_s)
         return outputs["IMAGE_EMBEDDING"]
+
+    async def embed_frames(self, frames: UInt8Array, *, timeout_s: float) -> FloatArray:
+        """Embed 1 … MAX_CHUNK_FRAMES decoded frames, RGB (n, height, width, 3): (n, vision)."""
+        outputs = await self._infer("embed_frames", {"FRAMES": frames}, timeout_s)
+        return outputs["FRAME_EMBEDDINGS"]
 
     async def embed_audio(self, windows: FloatArray, *, timeout_s: float) -> FloatArray:
         """Embed windows of 16 kHz mono sound, shape (n, samples): (n, audio)."""

@@ -25,7 +25,7 @@ from gateway.errors import ConfigurationError, Conflict, NotFound, PixserveError
 from gateway.index.rows import VideoFields
 from ingest.chunks import cut_chunks
 from ingest.from_tokens import check_segments, check_texts, rows_from_tokens
-from ingest.gathering import Part, joined
+from ingest.gathering import joined
 from ingest.kept_places import ANY_WEIGHTS, kept_segments, reweighed
 from ingest.media import no_packets
 from ingest.pipeline import AnalysisRequest, analyse, embed_chunk, fused_of
@@ -223,10 +223,10 @@ async def _embedded_again(
     packets = await asyncio.to_thread(read_packets, path, info) if info.video else no_packets()
     places, texts = kept_segments(kept, segments, packets), [one.text for one in segments]
     chunks = cut_chunks(path, info, packets, places, texts, ANY_WEIGHTS, doors.settings)
-    parts: list[Part] = []
+    parts: list[Tokens] = []
     while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
         parts.append(await embed_chunk(chunk, request, doors.triton))
-    return reweighed(joined(doors.bundle.id, parts), kept)
+    return reweighed(joined(parts), kept)
 
 
 def _kept(

@@ -119,7 +119,7 @@ def _through(doors: Doors, engine: Engine) -> Analyser:
 
     async def analyse(path: Path, request: AnalysisRequest, tell: Progress) -> Analysis:
         tell("analyse", 10)  # how far it is, the engine does not say
-        work = Work(path, request, doors.settings, doors.bundle)
+        work = Work(path, request, doors.settings)
         return analysis_of(await engine.analysed(work))
 
     return analyse

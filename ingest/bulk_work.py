@@ -8,7 +8,6 @@ import asyncio
 from dataclasses import dataclass
 from pathlib import Path
 
-from ensembles.bundle import Bundle
 from gateway.errors import (
     DeadlineExceeded,
     InvalidRequest,
@@ -32,7 +31,6 @@ class Work:
     path: Path
     request: AnalysisRequest
     settings: Settings
-    bundle: Bundle
 
 
 @dataclass(frozen=True)
@@ -64,7 +62,7 @@ def analysed(work: Work) -> Outcome:
 
 
 async def _analysed(work: Work) -> Analysis:
-    triton = Triton(work.settings.triton, work.bundle)
+    triton = Triton(work.settings.triton, work.request.bundle)
     try:
         return await analyse(work.path, work.request, work.settings, triton, lambda *_: None)
     finally:

@@ -29,12 +29,11 @@ from ingest.container import (
 )
 from ingest.decode import FramesWanted
 from ingest.media import decoding_runs
-from ingest.pictures import lanes_within, shrunk_size, to_pixels
+from ingest.pictures import is_shrunk, lanes_within, shrunk_size, to_pixels
 
 CHUNK = "chunk"  # as messages call the source
 MAX_LANES = 4  # of one chunk, where the machine has as many processors
 SKIPPING = ("h264", "hevc")  # decoders that can skip a frame between others
-SHRUNK = 1.5  # times: edges of blocks in a keyframe are then not seen any more
 
 Run: TypeAlias = tuple[int, int]  # first and last position of a stretch of packets
 
@@ -59,7 +58,8 @@ def frames_inside(source: Source, arguments: bytes) -> Result:
         shown = sorted({cast(int, packet.pts) for packet in packets})
         ticks = [_tick(shown, index) for index in wanted.indices]
         runs = _runs(packets, set(ticks))
-        roughly = all(first == last for first, last in runs) and _is_shrunk(stream, wanted)
+        shrunk = is_shrunk(stream.codec_context, wanted.short_side_px)
+        roughly = shrunk and all(first == last for first, last in runs)
         lane = _Lane(source, packets, set(ticks), wanted.short_side_px, roughly)
         found = _side_by_side(lane, stream, runs)
         if len(found.shapes()) > 1:  # the picture changes its size: all are given the first one's
@@ -185,12 +185,6 @@ def _runs(packets: Sequence[VideoPacket], ticks: set[int]) -> list[Run]:
     keyframes = np.array([packet.is_keyframe for packet in packets], np.bool_)
     wanted = np.flatnonzero(np.isin(pts, list(ticks - {ABSENT})))
     return decoding_runs(pts, keyframes, wanted)
-
-
-def _is_shrunk(stream: VideoStream, wanted: FramesWanted) -> bool:
-    """Say whether pictures lose a third of their width at least."""
-    context = stream.codec_context
-    return min(context.width, context.height) >= SHRUNK * wanted.short_side_px
 
 
 def _lanes_at_most() -> int:

@@ -1,4 +1,4 @@
-"""Pure: the embeddings of a video's chunks, gathered to its segments and its tokens."""
+"""Pure: embeddings, gathered to a video's tokens and to the rows of its segments."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -31,95 +31,13 @@ class SegmentRow:
     fused: FloatArray | None  # (fused,)
 
 
-@dataclass(frozen=True)
-class Part:
-    """What one chunk came to; its encoded bytes are gone."""
-
-    rows: tuple[SegmentRow, ...]
-    tokens: Tokens
-
-
 def segment_id(video_id: str, start_s: float) -> str:
     """Return a segment's id: its video and where it begins, in milliseconds."""
     return f"{video_id}-{round(start_s * 1000):09d}"
 
 
-def part_of(video_id: str, model_version: str, chunk: Chunk, embeddings: ChunkEmbeddings) -> Part:
-    """Gather the embeddings of one chunk."""
-    rows = _rows(video_id, chunk, embeddings)
-    return Part(rows, _tokens(model_version, chunk, embeddings))
-
-
-def joined(model_version: str, parts: Sequence[Part]) -> Tokens:
-    """Return the tokens of a whole video from those of its chunks, in order."""
-    arrays = {
-        name: np.concatenate([getattr(part.tokens, name) for part in parts]) for name in ARRAYS
-    }
-    return Tokens(model_version=model_version, **arrays)
-
-
-def _rows(video_id: str, chunk: Chunk, found: ChunkEmbeddings) -> tuple[SegmentRow, ...]:
-    wanted = chunk.input
-    rows = []
-    for position, segment in enumerate(chunk.segments):
-        text = wanted.transcripts[position]
-        visual = segment_mean(found.frames, wanted.frame_segments, wanted.frame_weights, position)
-        sound = segment_mean(found.audio, wanted.audio_segments, wanted.audio_weights, position)
-        speech = found.text[position] if text else None
-        vectors = (visual, speech, sound, found.fused[position])
-        rows.append(row_of(video_id, segment, text, len(segment.frames), *vectors))
-    return tuple(rows)
-
-
-def row_of(
-    video_id: str,
-    segment: Segment,
-    text: str,
-    frames: int,
-    visual: FloatArray | None,
-    speech: FloatArray | None,
-    sound: FloatArray | None,
-    fused: FloatArray,
-) -> SegmentRow:
-    """Return a segment's row; zeros in `fused` say that there was nothing to fuse."""
-    return SegmentRow(
-        segment_id=segment_id(video_id, segment.start_s),
-        video_id=video_id,
-        index=segment.index,
-        scene_index=segment.scene_index,
-        start_s=segment.start_s,
-        end_s=segment.end_s,
-        text=text,
-        motion=segment.motion,
-        frames=frames,
-        visual=visual,
-        speech=speech,
-        sound=sound,
-        fused=fused if fused.any() else None,
-    )
-
-
-def segment_mean(
-    embeddings: FloatArray, owners: Int32Array, weights: FloatArray, position: int
-) -> FloatArray | None:
-    """Return the unit mean of a segment's rows of weight over 0; None where it has none.
-
-    Args:
-        embeddings: (n, width) unit rows.
-        owners: (n,) the segment of each row.
-        weights: (n,) ≥ 0.
-        position: the segment.
-    """
-    mine = embeddings[(owners == position) & (weights > 0)]  # (n, width)
-    if not len(mine):
-        return None
-    mean = mine.mean(axis=0)
-    length = float(np.linalg.norm(mean))
-    return np.asarray(mean / length, np.float32) if length > 0 else mine[0]
-
-
-def _tokens(model_version: str, chunk: Chunk, found: ChunkEmbeddings) -> Tokens:
-    """Keep the rows that are there, under the video's own segment numbers."""
+def tokens_of(model_version: str, chunk: Chunk, found: ChunkEmbeddings) -> Tokens:
+    """Return the tokens of one chunk, under the video's own segment numbers."""
     wanted = chunk.input
     numbers = np.array([segment.index for segment in chunk.segments], np.int32)
     frames = wanted.frame_weights > 0
@@ -141,3 +59,67 @@ def _tokens(model_version: str, chunk: Chunk, found: ChunkEmbeddings) -> Tokens:
         segment_starts_s=np.array([segment.start_s for segment in chunk.segments], np.float64),
         segment_ends_s=np.array([segment.end_s for segment in chunk.segments], np.float64),
     )
+
+
+def joined(parts: Sequence[Tokens]) -> Tokens:
+    """Return the tokens of a whole video from those of its chunks, in order; at least one."""
+    arrays = {name: np.concatenate([getattr(part, name) for part in parts]) for name in ARRAYS}
+    return Tokens(model_version=parts[0].model_version, **arrays)
+
+
+def rows_of(
+    video_id: str,
+    segments: Sequence[Segment],
+    texts: Sequence[str],
+    tokens: Tokens,
+    fused: FloatArray,
+) -> tuple[SegmentRow, ...]:
+    """Return the rows of a video's segments from its tokens.
+
+    Args:
+        video_id: the video.
+        segments: of the plan, in order.
+        texts: (segments,) what is said in each, "" for nothing.
+        tokens: of these segments.
+        fused: (segments, fused) unit rows; zeros where there was nothing to fuse.
+    """
+    seen = (tokens.frames, tokens.frame_segments, tokens.frame_weights)
+    heard = (tokens.audio, tokens.audio_segments, tokens.audio_weights)
+    said = (tokens.text, tokens.text_segments, tokens.text_weights)
+    return tuple(
+        SegmentRow(
+            segment_id=segment_id(video_id, segment.start_s),
+            video_id=video_id,
+            index=segment.index,
+            scene_index=segment.scene_index,
+            start_s=segment.start_s,
+            end_s=segment.end_s,
+            text=text,
+            motion=segment.motion,
+            frames=int(np.count_nonzero(tokens.frame_segments == segment.index)),
+            visual=segment_mean(*seen, segment.index),
+            speech=segment_mean(*said, segment.index),
+            sound=segment_mean(*heard, segment.index),
+            fused=fused[segment.index] if fused[segment.index].any() else None,
+        )
+        for segment, text in zip(segments, texts, strict=True)
+    )
+
+
+def segment_mean(
+    embeddings: FloatArray, owners: Int32Array, weights: FloatArray, position: int
+) -> FloatArray | None:
+    """Return the unit mean of a segment's rows of weight over 0; None where it has none.
+
+    Args:
+        embeddings: (n, width) unit rows.
+        owners: (n,) the segment of each row.
+        weights: (n,) ≥ 0.
+        position: the segment.
+    """
+    mine = embeddings[(owners == position) & (weights > 0)]  # (n, width)
+    if not len(mine):
+        return None
+    mean = mine.mean(axis=0)
+    length = float(np.linalg.norm(mean))
+    return np.asarray(mean / length, np.float32) if length > 0 else mine[0]

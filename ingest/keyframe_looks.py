@@ -1,10 +1,12 @@
 """Looks at chosen pictures of a file, its parts side by side: runs inside the sandbox.
 
-A part of the pictures, in the order of time, has a thread and a decoder of its own.
+A part of the pictures, in the order of time, has a thread and a decoder of its own. Frames that may
+be sampled are kept on the way, as `ingest.frames` would decode them, so that they need not be
+decoded again.
 """
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import chain, pairwise
@@ -17,9 +19,12 @@ from av.sidedata.motionvectors import MotionVectors
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
+from ensembles.arrays import UInt8Array
 from ingest.calls import Result, Source
-from ingest.container import VideoPacket
+from ingest.container import VideoPacket, pixel_aspect
 from ingest.looks import Looks, decode, picture
+from ingest.media import Int64Array
+from ingest.pictures import is_shrunk, shrunk_size, to_pixels
 from ingest.webp import Pictures, PicturesWanted, joined_pictures
 
 SEEK_S = 1.0  # a gap that is jumped over instead of read
@@ -35,6 +40,8 @@ class KeyframesWanted(msgspec.Struct, frozen=True):
     hinted: tuple[int, ...] = ()  # of other packets, to be told how much of them is predicted
     pictures: PicturesWanted | None = None
     most_parts: int = MAX_PARTS  # fewer for large pictures, of which each decoder holds several
+    frames: tuple[int, ...] = ()  # of those looked at, which are kept …
+    short_side_px: int = 0  # … shrunk so that their short side is at most this
 
 
 @dataclass(frozen=True)
@@ -43,6 +50,7 @@ class _Part:
 
     looks: Looks = field(default_factory=Looks)
     predicted: dict[int, float] = field(default_factory=dict)  # share of each hinted packet
+    frames: dict[int, UInt8Array] = field(default_factory=dict)  # by tick
     pictures: Pictures | None = None
 
 
@@ -53,8 +61,8 @@ def keyframe_looks_inside(source: Source, arguments: bytes) -> Result:
 
     Returns:
         The looks' arrays; the share of each hinted packet's picture that is predicted, 0…1, and
-        1 where it cannot be decoded; then, where pictures are wanted, the pictures' arrays and
-        their size.
+        1 where it cannot be decoded; the ticks of the frames that are kept, and their pixels; then,
+        where pictures are wanted, the pictures' arrays and their size.
     """
     wanted = msgspec.msgpack.decode(arguments, type=KeyframesWanted)
     parts = parts_of(wanted)
@@ -65,11 +73,12 @@ def keyframe_looks_inside(source: Source, arguments: bytes) -> Result:
         looks.extend(part.looks)
     predicted = dict(chain.from_iterable(part.predicted.items() for part in seen))
     shares = np.array([predicted.get(tick, 1.0) for tick in wanted.hinted], np.float32)
+    arrays = (*looks.arrays(), shares, *_kept([part.frames for part in seen]))
     pictures = [part.pictures for part in seen if part.pictures is not None]
     if not pictures:
-        return Result(arrays=(*looks.arrays(), shares))
+        return Result(arrays=arrays)
     size = max(one.size for one in pictures)
-    return Result(size, (*looks.arrays(), shares, *joined_pictures(pictures)))
+    return Result(size, (*arrays, *joined_pictures(pictures)))
 
 
 def parts_of(wanted: KeyframesWanted) -> list[KeyframesWanted]:
@@ -92,9 +101,11 @@ def parts_of(wanted: KeyframesWanted) -> list[KeyframesWanted]:
 
 def _look(source: Source, wanted: KeyframesWanted) -> _Part:
     """Look at one part."""
-    keyframes = set(wanted.ticks)
+    keyframes, kept = set(wanted.ticks), set(wanted.frames)
     with picture(source, WITH_MOTION if wanted.hinted else {}) as (container, stream):
         part = _Part(pictures=Pictures(wanted.pictures, stream) if wanted.pictures else None)
+        if not is_shrunk(stream.codec_context, wanted.short_side_px):
+            kept.clear()  # their blocks would be seen: see ROUGHLY
         for packet in _chosen(container, stream, (*wanted.ticks, *wanted.hinted)):
             if packet.pts not in keyframes:
                 part.predicted[cast(int, packet.pts)] = _predicted_share(stream, packet)
@@ -103,7 +114,19 @@ def _look(source: Source, wanted: KeyframesWanted) -> _Part:
                 look = part.looks.add(frame)
                 if part.pictures is not None:
                     part.pictures.offer(frame, look)
+                if frame.pts in kept:
+                    shape = shrunk_size(frame, wanted.short_side_px, pixel_aspect(stream))
+                    part.frames[frame.pts] = to_pixels(frame, shape)
     return part
+
+
+def _kept(parts: Sequence[Mapping[int, UInt8Array]]) -> tuple[Int64Array, UInt8Array]:
+    """Return the ticks (n,) and pixels (n, height, width, 3) of frames, of the first one's size."""
+    frames = dict(chain.from_iterable(part.items() for part in parts))
+    shape = next((pixels.shape for pixels in frames.values()), (0, 0, 3))
+    alike = {tick: pixels for tick, pixels in frames.items() if pixels.shape == shape}
+    ticks = np.array(list(alike), np.int64)
+    return ticks, np.array(list(alike.values()), np.uint8).reshape(len(alike), *shape)
 
 
 def _predicted_share(stream: VideoStream, packet: VideoPacket) -> float:

@@ -1,18 +1,18 @@
 """Pure: what of a plan is not known yet, and how what is found goes together with what is known.
 
 A frame, a window of sound and a text are embedded alike whichever segment they are in, so they are
-known by when they are shown or heard, and by their words.
+known by when they are shown or heard, and by their words. Frames that were decoded while cuts were
+looked for need only be embedded.
 """
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 import numpy as np
 
-from ensembles.arrays import FloatArray, Int32Array
-from ingest.gathering import SegmentRow, row_of, segment_mean
-from ingest.kept import Kept
+from ensembles.arrays import Float64Array, FloatArray, Int32Array, UInt8Array
+from ingest.looking import NO_FRAMES, Frames
 from ingest.media import PacketIndex
 from ingest.plan import ModalityWeights, Segment
 from ingest.tokens import ROWS, WIDE, Tokens
@@ -24,52 +24,86 @@ Wanted = TypeVar("Wanted")
 
 
 @dataclass(frozen=True)
+class AtHand:
+    """What of a video is there already."""
+
+    tokens: Tokens  # of earlier analyses by the same bundle
+    texts: Sequence[str] = ()  # of the tokens' segments; empty: not known
+    frames: Frames = NO_FRAMES  # decoded while cuts were looked for
+
+
+@dataclass(frozen=True)
+class DecodedFrames:
+    """Frames of a plan that are decoded already: they need only be embedded."""
+
+    pixels: UInt8Array  # (n, height, width, 3)
+    times_s: Float64Array  # (n,) on the player's clock
+    segments: Int32Array  # (n,) index of the segment
+    weights: FloatArray  # (n,)
+
+    def in_batches(self, most: int) -> Iterator["DecodedFrames"]:
+        """Yield so many of them at a time at most."""
+        for first in range(0, len(self.pixels), most):
+            at = slice(first, first + most)
+            yield DecodedFrames(
+                self.pixels[at], self.times_s[at], self.segments[at], self.weights[at]
+            )
+
+
+@dataclass(frozen=True)
 class Missing:
     """What of a plan must still be looked at."""
 
-    segments: tuple[Segment, ...]  # with that alone; those that lack nothing are left out
+    segments: tuple[Segment, ...]  # with what must be decoded alone; others are left out
     texts: tuple[str, ...]  # (segments of the plan,) "" where it is known, or nothing is said
-    known: Tokens | None  # of the plan's segments: what need not be looked at; None: nothing
+    decoded: DecodedFrames
+    known: Tokens  # of the plan's segments
 
 
 def missing_of(
     segments: Sequence[Segment],
     texts: Sequence[str],
     weights: ModalityWeights,
-    kept: Kept,
+    at_hand: AtHand,
     packets: PacketIndex,
     start_s: float,
 ) -> Missing:
-    """Tell what of a plan is not among the tokens that are kept.
+    """Tell what of a plan is not there already.
 
     Args:
         segments: of the plan, in order.
         texts: (segments,) what is said in each, "" for nothing.
         weights: of the modalities' tokens.
-        kept: of the video, by the same bundle.
-        packets: of its picture.
+        at_hand: what is.
+        packets: of the picture.
         start_s: the file's clock at 0.
     """
-    tokens = kept.tokens
-    if tokens is None:
-        return Missing(tuple(segments), tuple(texts), None)
+    tokens = at_hand.tokens
     seen = {_moment(at_s): row for row, at_s in enumerate(tokens.frame_times_s.tolist())}
     heard = {_moment(at_s): row for row, at_s in enumerate(tokens.audio_times_s.tolist())}
-    said = _said(kept, tokens)
-    frames, windows, words = _Rows(), _Rows(), _Rows()
+    said = _said(at_hand)
+    pictured = {tick: row for row, tick in enumerate(at_hand.frames.ticks.tolist())}
+    frames, pictures, windows, words = _Rows(), _Rows(), _Rows(), _Rows()
     lacking, unsaid = [], []
     for segment, text in zip(segments, texts, strict=True):
         shown = {_moment(tick * packets.tick_s - start_s): tick for tick in segment.frames}
+        unseen = frames.take(segment, shown, seen)
         sounding = {_moment(at_s): at_s for at_s in segment.windows_s}
         spoken = {text: text} if text else {}
         rest = replace(
             segment,
-            frames=frames.take(segment, shown, seen),
+            frames=pictures.take(segment, {tick: tick for tick in unseen}, pictured),
             windows_s=windows.take(segment, sounding, heard),
         )
         unsaid.append("".join(words.take(segment, spoken, said)))
         if rest.frames or rest.windows_s or unsaid[-1]:
             lacking.append(rest)
+    decoded = DecodedFrames(
+        pixels=at_hand.frames.pixels[pictures.rows],
+        times_s=at_hand.frames.ticks[pictures.rows] * packets.tick_s - start_s,
+        segments=pictures.segments,
+        weights=pictures.weights(weights.frames),
+    )
     known = Tokens(
         model_version=tokens.model_version,
         frames=tokens.frames[frames.rows],
@@ -86,59 +120,31 @@ def missing_of(
         segment_starts_s=np.array([segment.start_s for segment in segments], np.float64),
         segment_ends_s=np.array([segment.end_s for segment in segments], np.float64),
     )
-    return Missing(tuple(lacking), tuple(unsaid), known)
+    return Missing(tuple(lacking), tuple(unsaid), decoded, known)
 
 
-def merged(known: Tokens, found: Tokens) -> Tokens:
+def merged(known: Tokens, found: Sequence[Tokens]) -> Tokens:
     """Return the tokens that are known and those that were found, segment by segment, in time."""
     arrays: dict[str, Any] = {}
     for wide in WIDE:
         names = (wide, *ROWS[wide])
-        both = {n: np.concatenate([getattr(known, n), getattr(found, n)]) for n in names}
+        all_of = {n: np.concatenate([getattr(one, n) for one in (known, *found)]) for n in names}
         # The last key counts most: ROWS has times before segments.
-        order = np.lexsort([both[n] for n in ROWS[wide] if not n.endswith("weights")])
-        arrays |= {name: rows[order] for name, rows in both.items()}
+        order = np.lexsort([all_of[n] for n in ROWS[wide] if not n.endswith("weights")])
+        arrays |= {name: rows[order] for name, rows in all_of.items()}
     return replace(known, **arrays)
-
-
-def rows_of(
-    video_id: str,
-    segments: Sequence[Segment],
-    texts: Sequence[str],
-    tokens: Tokens,
-    fused: FloatArray,
-) -> tuple[SegmentRow, ...]:
-    """Return the rows of a video's segments from its tokens.
-
-    Args:
-        video_id: the video.
-        segments: of the plan, in order.
-        texts: (segments,) what is said in each, "" for nothing.
-        tokens: of these segments.
-        fused: (segments, fused) unit rows; zeros where there was nothing to fuse.
-    """
-    seen = (tokens.frames, tokens.frame_segments, tokens.frame_weights)
-    heard = (tokens.audio, tokens.audio_segments, tokens.audio_weights)
-    said = (tokens.text, tokens.text_segments, tokens.text_weights)
-    rows = []
-    for segment, text in zip(segments, texts, strict=True):
-        number = segment.index
-        frames = int(np.count_nonzero(tokens.frame_segments == number))
-        visual, speech, sound = (segment_mean(*kind, number) for kind in (seen, said, heard))
-        vectors = (visual, speech, sound, fused[number])
-        rows.append(row_of(video_id, segment, text, frames, *vectors))
-    return tuple(rows)
 
 
 def _moment(time_s: float) -> int:
     return round(time_s * MOMENTS_PER_S)
 
 
-def _said(kept: Kept, tokens: Tokens) -> dict[str, int]:
+def _said(at_hand: AtHand) -> dict[str, int]:
     """Return the row of each text that is known."""
-    if not kept.texts:
+    if not at_hand.texts:
         return {}
-    return {kept.texts[number]: row for row, number in enumerate(tokens.text_segments.tolist())}
+    numbers = at_hand.tokens.text_segments.tolist()
+    return {at_hand.texts[number]: row for row, number in enumerate(numbers)}
 
 
 class _Rows:

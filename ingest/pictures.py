@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 from av.codec.context import CodecContext
 from av.packet import Packet
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation
 
@@ -16,6 +17,7 @@ from ingest.calls import Result, Source
 from ingest.decode import ImageWanted
 from ingest.image import orient, read_head
 
+SHRUNK = 1.5  # times: edges of blocks in a keyframe are then not seen any more
 LANES_PX = 40_000_000  # of the pictures of decoders side by side: each holds several of them
 
 
@@ -46,6 +48,11 @@ def check_pixels(width: int, height: int) -> None:
 def lanes_within(width: int, height: int, most: int) -> int:
     """Return how many decoders of so large pictures may work side by side, of `most`."""
     return max(1, min(most, LANES_PX // max(1, width * height)))
+
+
+def is_shrunk(context: VideoCodecContext, short_side_px: int) -> bool:
+    """Say whether pictures lose a third of their width at least, where they are shrunk to this."""
+    return min(context.width, context.height) >= SHRUNK * short_side_px
 
 
 def to_pixels(frame: VideoFrame, shape: tuple[int, int]) -> UInt8Array:

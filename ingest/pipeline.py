@@ -1,36 +1,40 @@
 """The way of a video: a file to its segments and tokens. `analyse` names the stages in order.
 
 Decoding runs in the sandbox and in threads, embedding in Triton, so that while Triton embeds the
-chunks in flight the next one is cut. Memory is bounded by those chunks.
+chunks in flight the next one is cut. Memory is bounded by those chunks, and by the bytes of frames
+that are kept from the search for cuts (`ingest.scenes.MAX_FRAME_BYTES`).
 """
 
 import asyncio
 import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import Protocol, TypeVar
 
 import numpy as np
 
-from ensembles.arrays import FloatArray
+from ensembles.arrays import FloatArray, UInt8Array
+from ensembles.bundle import Bundle
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
 from gateway.errors import PixserveError
 from gateway.settings import Settings
 from ingest.budget import pays_full_tier
 from ingest.chunks import Chunk, cut_chunks
 from ingest.from_tokens import to_fuse
-from ingest.gathering import Part, SegmentRow, joined, part_of
+from ingest.gathering import SegmentRow, rows_of, tokens_of
 from ingest.kept import NOTHING_KEPT, FoundScenes, Kept
+from ingest.looking import NO_FRAMES, Frames
 from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex, no_packets
-from ingest.missing import Missing, merged, missing_of, rows_of
+from ingest.missing import AtHand, DecodedFrames, merged, missing_of
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe, read_packets
-from ingest.scenes import Scene, full_scenes, pictured_scenes
+from ingest.scenes import Scene, full_scenes, looked_ticks, pictured_scenes
 from ingest.thumbnails import SIDE_PX, Thumbnails, spacing_s, thumbnails_of
-from ingest.tokens import Tokens
+from ingest.tokens import Tokens, no_tokens
 from ingest.transcripts.said import NOTHING_SAID, Said, Sidecar, what_is_said
 from ingest.transcripts.subtitles import segment_texts
 from ingest.webp import PicturesWanted
@@ -55,7 +59,11 @@ class Fuser(Protocol):
 
 
 class Embedder(Fuser, Protocol):
-    """What embeds chunks: `gateway.triton.Triton`."""
+    """What embeds chunks and frames: `gateway.triton.Triton`."""
+
+    async def embed_frames(self, frames: UInt8Array, *, timeout_s: float) -> FloatArray:
+        """Embed decoded frames; raises `Unavailable` or `Overloaded`."""
+        ...
 
     async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
         """Embed one chunk; raises `Unavailable`, `MediaRefused` or `Overloaded`."""
@@ -68,11 +76,11 @@ class AnalysisRequest:
 
     video_id: str
     pix: int
+    bundle: Bundle  # that embeds, noted in the tokens
     category: str | None = None
     transcript: bytes | None = None  # a subtitle file
     transcript_name: str | None = None
     language: str | None = None
-    model_version: str = ""  # the bundle that embeds, noted in the tokens
     words_path: Path | None = None  # where recognised speech is kept; None: nothing is heard
     kept: Kept = NOTHING_KEPT  # of earlier analyses by this bundle: what it tells is not found anew
 
@@ -84,7 +92,7 @@ class Counts:
     frames: int
     windows: int
     known_frames: int  # of the frames, those that an earlier analysis had looked at
-    chunks: int
+    decoded_frames: int  # of the frames, those that were decoded while cuts were looked for
     cues: int
 
 
@@ -132,25 +140,39 @@ async def analyse(
         said = await said_in(path, info, request, settings)
     with clock.stage("scenes", 5):
         asked = (path, info, packets, request, settings)
-        plan, found, keyframes = await asyncio.to_thread(_plan, *asked)
+        plan, looked_at = await asyncio.to_thread(_plan, *asked)
     spans_s = [(segment.start_s, segment.end_s) for segment in plan.segments]
     texts = segment_texts(said.cues, spans_s, info.duration_s)
     weights = modality_weights(request.category)
-    missing = missing_of(plan.segments, texts, weights, request.kept, packets, info.start_s)
+    known = request.kept.tokens or no_tokens(request.bundle)
+    at_hand = AtHand(known, request.kept.texts, looked_at.frames)
+    missing = missing_of(plan.segments, texts, weights, at_hand, packets, info.start_s)
     chunks = clock.each(
         "cut", cut_chunks(path, info, packets, missing.segments, missing.texts, weights, settings)
     )
-    parts: list[Part] = []
+    found: list[Tokens] = []
     with clock.stage("embed", EMBED_FROM_PERCENT):
-        async for part in _embedded(chunks, request, triton):
-            parts.append(part)
-            clock.tell(sum(len(part.rows) for part in parts) / len(missing.segments))
+        decoded = missing.decoded.in_batches(settings.max_chunk_frames)
+        pieces: Iterator[DecodedFrames | Chunk] = chain(decoded, chunks)
+        async for tokens in _embedded(pieces, request, triton):
+            found.append(tokens)
+            done = sum(len(one.segment_starts_s) for one in found)
+            clock.tell(done / max(1, len(missing.segments)))
     with clock.stage("fuse", EMBED_TO_PERCENT):
-        rows, tokens = await _gathered(request, plan, texts, missing, parts, triton)
-    known = len(missing.known.frames) if missing.known else 0
-    counts = Counts(len(tokens.frames), len(tokens.audio), known, len(parts), len(said.cues))
-    thumbnails = thumbnails_of(keyframes, plan.segments)
-    return Analysis(info, plan.scenes, found, rows, tokens, thumbnails, counts, clock.stage_s, said)
+        tokens = merged(missing.known, found)
+        fused = await fused_of(triton, tokens)
+    rows = rows_of(request.video_id, plan.segments, texts, tokens, fused)
+    counts = Counts(
+        frames=len(tokens.frames),
+        windows=len(tokens.audio),
+        known_frames=len(missing.known.frames),
+        decoded_frames=len(missing.decoded.pixels),
+        cues=len(said.cues),
+    )
+    thumbnails = thumbnails_of(looked_at.keyframes, plan.segments)
+    return Analysis(
+        info, plan.scenes, looked_at.found, rows, tokens, thumbnails, counts, clock.stage_s, said
+    )
 
 
 # ---- stages -------------------------------------------------------------------------------------
@@ -177,54 +199,67 @@ async def said_in(
     return await what_is_said(path, info, *asked)
 
 
+@dataclass(frozen=True)
+class _LookedAt:
+    """What is there of a picture once its scenes are known."""
+
+    found: FoundScenes
+    keyframes: Keyframes = NO_KEYFRAMES
+    frames: Frames = NO_FRAMES
+
+
 def _plan(
     path: Path, info: MediaInfo, packets: PacketIndex, request: AnalysisRequest, settings: Settings
-) -> tuple[Plan, FoundScenes, Keyframes]:
+) -> tuple[Plan, _LookedAt]:
     """Find the scenes in the tier that PIX pays for, and choose what is looked at."""
     pix = request.pix
     if info.video is None:
-        return plan_sound(info.duration_s, pix, settings), FoundScenes(), NO_KEYFRAMES
-    found, keyframes = request.kept.scenes, request.kept.keyframes
-    if found is None or not keyframes.times_s:
-        wanted = PicturesWanted(SIDE_PX, spacing_s(info.duration_s, settings.segment_s))
-        scenes, keyframes = pictured_scenes(path, info, packets, wanted)
-        found = FoundScenes(scenes, found.full_tier if found else None)
+        return plan_sound(info.duration_s, pix, settings), _LookedAt(FoundScenes())
+    looked_at = _look(path, info, packets, request, settings)
+    found = looked_at.found
     paid = pays_full_tier(info.duration_s, pix, settings)
     if paid and found.full_tier is None:
         found = FoundScenes(found.keyframe_tier, full_scenes(path, info, packets))
-    full = found.full_tier or () if paid else ()
-    sound = info.audio is not None
-    bounds = (info.duration_s, pix, settings)
-    plan = plan_picture(found.keyframe_tier, packets, *bounds, sound=sound, full=full)
-    return plan, found, keyframes
+    plan = plan_picture(
+        found.keyframe_tier,
+        packets,
+        info.duration_s,
+        pix,
+        settings,
+        sound=info.audio is not None,
+        full=found.full_tier or () if paid else (),
+        looked=looked_ticks(info, packets),
+    )
+    return plan, replace(looked_at, found=found)
 
 
-async def _gathered(
-    request: AnalysisRequest,
-    plan: Plan,
-    texts: Sequence[str],
-    missing: Missing,
-    parts: Sequence[Part],
-    triton: Fuser,
-) -> tuple[tuple[SegmentRow, ...], Tokens]:
-    """Return the rows and the tokens of all segments: what was found, with what was known."""
-    found = joined(request.model_version, parts) if parts else None
-    if missing.known is None:
-        assert found is not None  # a plan has segments, and all of them were missing
-        return tuple(row for part in parts for row in part.rows), found
-    tokens = merged(missing.known, found) if found else missing.known
-    fused = await fused_of(triton, tokens)
-    return rows_of(request.video_id, plan.segments, texts, tokens, fused), tokens
+def _look(
+    path: Path, info: MediaInfo, packets: PacketIndex, request: AnalysisRequest, settings: Settings
+) -> _LookedAt:
+    """Find the scenes of the keyframe tier, where an earlier analysis has not."""
+    found, keyframes = request.kept.scenes, request.kept.keyframes
+    if found is not None and keyframes.times_s:
+        return _LookedAt(found, keyframes)
+    wanted = PicturesWanted(SIDE_PX, spacing_s(info.duration_s, settings.segment_s))
+    frame_px = request.bundle.dims.decoded_px if settings.decode_once else 0
+    seen = pictured_scenes(path, info, packets, wanted, frame_px)
+    again = FoundScenes(seen.scenes, found.full_tier if found else None)
+    return _LookedAt(again, seen.keyframes, seen.frames)
 
 
 async def _embedded(
-    chunks: Iterator[Chunk], request: AnalysisRequest, triton: Embedder
-) -> AsyncIterator[Part]:
-    """Yield what each chunk comes to, in order, while the next ones are cut and embedded."""
-    running: deque[asyncio.Task[Part]] = deque()
+    pieces: Iterator[DecodedFrames | Chunk], request: AnalysisRequest, triton: Embedder
+) -> AsyncIterator[Tokens]:
+    """Yield what each piece comes to, in order, while the next ones are cut and embedded."""
+    running: deque[asyncio.Task[Tokens]] = deque()
     try:
-        while (chunk := await asyncio.to_thread(next, chunks, None)) is not None:
-            running.append(asyncio.create_task(embed_chunk(chunk, request, triton)))
+        while (piece := await asyncio.to_thread(next, pieces, None)) is not None:
+            embedding = (
+                embed_chunk(piece, request, triton)
+                if isinstance(piece, Chunk)
+                else embed_frames(piece, request, triton)
+            )
+            running.append(asyncio.create_task(embedding))
             if len(running) > IN_FLIGHT:
                 yield await running.popleft()
         while running:
@@ -236,10 +271,21 @@ async def _embedded(
                 await task
 
 
-async def embed_chunk(chunk: Chunk, request: AnalysisRequest, triton: Embedder) -> Part:
+async def embed_chunk(chunk: Chunk, request: AnalysisRequest, triton: Embedder) -> Tokens:
     """Embed one chunk of the requested video; raises what `Embedder.embed_video` does."""
     embeddings = await triton.embed_video(chunk.input, timeout_s=CHUNK_TIMEOUT_S)
-    return part_of(request.video_id, request.model_version, chunk, embeddings)
+    return tokens_of(request.bundle.id, chunk, embeddings)
+
+
+async def embed_frames(frames: DecodedFrames, request: AnalysisRequest, triton: Embedder) -> Tokens:
+    """Embed decoded frames of the requested video; raises what `Embedder.embed_frames` does."""
+    return replace(
+        no_tokens(request.bundle),
+        frames=await triton.embed_frames(frames.pixels, timeout_s=CHUNK_TIMEOUT_S),
+        frame_times_s=frames.times_s,
+        frame_segments=frames.segments,
+        frame_weights=frames.weights,
+    )
 
 
 async def fused_of(triton: Fuser, tokens: Tokens) -> FloatArray:

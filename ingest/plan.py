@@ -1,6 +1,6 @@
 """Pure: a video's segments, and the frames and windows of sound that are looked at in each."""
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -90,6 +90,7 @@ def plan_picture(
     *,
     sound: bool,
     full: Sequence[Scene] = (),
+    looked: Set[int] = frozenset(),
 ) -> Plan:
     """Plan a video with picture.
 
@@ -101,13 +102,15 @@ def plan_picture(
         settings: rates and bounds.
         sound: whether there is any.
         full: the scenes of the full tier, where PIX pays for them.
+        looked: the ticks of keyframes that are decoded in any case, which come first.
     """
     times_s = packets.shown_s
     scenes = bounded_scenes(found, duration_s, settings)
     cells = join(grid(scenes, duration_s, settings), times_s, MAX_JOINED_CELLS)
     coarse = join(cells, packets.keyframe_times_s, MAX_JOINED_CELLS)
     coarse = affordable(coarse, packets, duration_s, settings.segment_s)
-    first = _first_frames(coarse, scenes, packets, base_frames(duration_s, settings), settings)
+    base = base_frames(duration_s, settings)
+    first = _first_frames(coarse, scenes, packets, base, settings, looked)
     total = min(settings.max_frames, len(first) + paid_frames(pix, settings))
     parted = part_at(cells, [scene.start_s for scene in full], times_s)
     spans = next((s for s in (parted, cells) if _needed(s, times_s[list(first)]) <= total), coarse)
@@ -137,14 +140,18 @@ def _first_frames(
     packets: PacketIndex,
     total: int,
     settings: Settings,
+    looked: Set[int],
 ) -> list[int]:
     """Choose what is looked at without PIX: keyframes; in a span without one a frame close to one.
+
+    Of a span's keyframes those that are decoded in any case, where they are enough.
 
     Returns:
         Ascending positions in presentation order.
     """
     keys = np.flatnonzero(packets.keyframes[packets.shown])
     key_times_s = packets.shown_s[keys]
+    decoded = np.isin(packets.ticks[packets.shown[keys]], list(looked))
     inside = [range_within(key_times_s, span) for span in spans]
     least = [min(1, count_within(packets.shown_s, span)) for span in spans]
     bound = _most_frames(settings)
@@ -153,8 +160,11 @@ def _first_frames(
     first: list[int] = []
     for span, here, count in zip(spans, inside, counts, strict=True):
         if here:
-            at = (np.arange(count) + 0.5) * len(here) / max(1, count)
-            first.extend(keys[here.start + at.astype(np.int64)].tolist())
+            own = keys[here.start : here.stop]
+            known = own[decoded[here.start : here.stop]]
+            choice = known if len(known) >= count else own
+            at = (np.arange(count) + 0.5) * len(choice) / max(1, count)
+            first.extend(choice[at.astype(np.int64)].tolist())
         else:
             first.extend(cheapest(packets, span)[:count])
     return first

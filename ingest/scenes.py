@@ -33,9 +33,9 @@ from ingest.cuts import (
     sudden_changes,
 )
 from ingest.keyframe_looks import MAX_PARTS, KeyframesWanted
-from ingest.looking import Seen, look
+from ingest.looking import Frames, Seen, look
 from ingest.looks import Between, SamplesWanted
-from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex
+from ingest.media import NO_KEYFRAMES, Int64Array, Keyframes, MediaInfo, PacketIndex
 from ingest.pictures import lanes_within
 from ingest.probe import PROBE_LIMITS, file_limits
 from ingest.sandbox import Limits, run_limited
@@ -46,6 +46,7 @@ KEYFRAME_SPACING_S = 5.0  # of keyframes that are looked at without another reas
 HINTS_FIRST = 6  # packets examined at most, whatever the length …
 HINTS_PER_S = 0.15  # … and more of a longer video
 TELL_MOTION = ("h264", "mpeg4")  # codecs whose decoders tell what is predicted
+MAX_FRAME_BYTES = 32 * 1024**2  # of pixels kept for the vision encoder
 LOCAL_S = 4.0  # of a video decoded at most to place cuts …
 LOCAL_SHARE = 0.02  # … or this share of it, whichever is more
 MOTION_SIZE_FULL = 0.3  # size of predicted packets over keyframes at which motion is 1
@@ -70,25 +71,48 @@ def keyframe_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[
     Raises:
         MediaRefused, MediaLimitExceeded: the file cannot be decoded within its limits.
     """
-    return pictured_scenes(path, info, packets, None)[0]
+    return pictured_scenes(path, info, packets, None).scenes
+
+
+@dataclass(frozen=True)
+class PicturedScenes:
+    """The scenes of the default tier, and what is kept of the pictures decoded for them."""
+
+    scenes: tuple[Scene, ...]
+    keyframes: Keyframes
+    frames: Frames
 
 
 def pictured_scenes(
-    path: Path, info: MediaInfo, packets: PacketIndex, pictures: PicturesWanted | None
-) -> tuple[tuple[Scene, ...], Keyframes]:
-    """Find the scenes as `keyframe_scenes` does, and take pictures of keyframes on the way.
+    path: Path,
+    info: MediaInfo,
+    packets: PacketIndex,
+    pictures: PicturesWanted | None,
+    frame_px: int = 0,
+) -> PicturedScenes:
+    """Find the scenes as `keyframe_scenes` does, and keep what is seen on the way.
+
+    Args:
+        path: the file.
+        info: what it is.
+        packets: of its picture.
+        pictures: of keyframes that are taken, as thumbnails.
+        frame_px: the short side of keyframes that are kept for the vision encoder, of the first
+            ones up to MAX_FRAME_BYTES; 0: none are.
 
     Raises:
         MediaRefused, MediaLimitExceeded: the file cannot be decoded within its limits.
     """
-    tells = info.video is not None and info.video.codec in TELL_MOTION
-    hinted = hints(packets, HINTS_FIRST + int(HINTS_PER_S * info.duration_s))
-    looked = looked_keyframes(packets, KEYFRAME_SPACING_S, () if tells else hinted)
+    hinted, looked = _chosen(info, packets)
+    ticks = tuple(packets.ticks[looked].tolist())
+    tells = _tells_motion(info)
     wanted = KeyframesWanted(
-        ticks=tuple(packets.ticks[looked].tolist()),
+        ticks=ticks,
         hinted=tuple(packets.ticks[hinted].tolist()) if tells else (),
         pictures=pictures,
         most_parts=_parts_at_most(info),
+        frames=ticks[: _frames_at_most(info, frame_px)],
+        short_side_px=frame_px,
     )
     limits = file_limits(path, PROBE_LIMITS)
     seen = look(path, wanted, limits)
@@ -105,7 +129,12 @@ def pictured_scenes(
         reply = run_limited("looks_between", path, Between((stretch,)), limits)
         cuts.extend(sudden_changes(_looks(reply.arrays, packets, info)))
     scenes = scenes_of(cuts, info.duration_s, lambda a, b: _packet_motion(packets, a, b))
-    return scenes, keyframes
+    return PicturedScenes(scenes, keyframes, seen.frames)
+
+
+def looked_ticks(info: MediaInfo, packets: PacketIndex) -> frozenset[int]:
+    """Return the ticks of the keyframes that `pictured_scenes` decodes, whether it has or not."""
+    return frozenset(packets.ticks[_chosen(info, packets)[1]].tolist())
 
 
 def full_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scene, ...]:
@@ -125,6 +154,25 @@ def full_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scen
 
 
 # ---- the keyframe tier --------------------------------------------------------------------------
+
+
+def _chosen(info: MediaInfo, packets: PacketIndex) -> tuple[Int64Array, list[int]]:
+    """Return the positions of the packets that hint at cuts, and of the keyframes to look at."""
+    hinted = hints(packets, HINTS_FIRST + int(HINTS_PER_S * info.duration_s))
+    doubts = () if _tells_motion(info) else hinted
+    return hinted, looked_keyframes(packets, KEYFRAME_SPACING_S, doubts)
+
+
+def _tells_motion(info: MediaInfo) -> bool:
+    return info.video is not None and info.video.codec in TELL_MOTION
+
+
+def _frames_at_most(info: MediaInfo, frame_px: int) -> int:
+    """Return how many frames are kept, so that they take bounded memory whatever the length."""
+    if info.video is None or not frame_px:
+        return 0
+    longer, shorter = sorted((info.video.width, info.video.height), reverse=True)
+    return int(MAX_FRAME_BYTES / (3 * frame_px**2 * longer / shorter))
 
 
 def _parts_at_most(info: MediaInfo) -> int:

@@ -197,11 +197,11 @@ def analysis_request(doors: Doors, record: VideoRecord, folder: Path) -> Analysi
     return AnalysisRequest(
         video_id=record.id,
         pix=record.pix,
+        bundle=doors.bundle,
         category=record.category,
         transcript=(folder / name).read_bytes() if name else None,
         transcript_name=name,
         language=record.language,
-        model_version=doors.bundle.id,
         words_path=folder / WORDS_FILE,
     )
 

@@ -60,6 +60,27 @@ ROWS = {  # arrays that have as many rows as the embeddings they tell of
 }
 
 
+def no_tokens(bundle: Bundle) -> Tokens:
+    """Return no tokens at all, as wide as a bundle's."""
+    dims, none = bundle.dims, np.zeros(0, np.float32)
+    return Tokens(
+        model_version=bundle.id,
+        frames=np.zeros((0, dims.vision), np.float32),
+        frame_times_s=np.zeros(0, np.float64),
+        frame_segments=np.zeros(0, np.int32),
+        frame_weights=none,
+        audio=np.zeros((0, dims.audio), np.float32),
+        audio_times_s=np.zeros(0, np.float64),
+        audio_segments=np.zeros(0, np.int32),
+        audio_weights=none,
+        text=np.zeros((0, dims.sentence), np.float32),
+        text_segments=np.zeros(0, np.int32),
+        text_weights=none,
+        segment_starts_s=np.zeros(0, np.float64),
+        segment_ends_s=np.zeros(0, np.float64),
+    )
+
+
 def kept_tokens_path(folder: Path, bundle_id: str) -> Path:
     """Return where a video's tokens of another version than that of its last analysis are."""
     return folder / f"tokens-{bundle_id}.npz"

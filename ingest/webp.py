@@ -96,8 +96,10 @@ class Pictures:
                 self.size = (small.width, small.height)
             if (small.width, small.height) != self.size:  # the picture changes its size midway
                 small = small.reformat(*self.size)
-            small.pts = len(self._ticks)
-            return b"".join(map(bytes, self._encoder.encode(small)))
+            shown, small.pts = small.pts, len(self._ticks)
+            data = b"".join(map(bytes, self._encoder.encode(small)))
+            small.pts = shown  # a frame that needs no shrinking is the caller's own
+            return data
         except FFmpegError:  # no picture is worth a video
             return None
 

@@ -29,7 +29,7 @@ from gateway.settings import Settings
 from ingest.pipeline import AnalysisRequest, analyse
 from ingest.sandbox import SANDBOX
 from tests.hostile_files import Hostile, Lures, hostile_files
-from tests.test_pipeline import ProjectingEmbedder
+from tests.test_pipeline import BUNDLE, ProjectingEmbedder
 
 MAX_CPU_S = 30.0
 MAX_MEMORY_MIB = 1_024.0
@@ -122,9 +122,8 @@ def _tried(hostile: Hostile) -> Result:
 
 def _outcome(path: Path) -> str:
     async def nothing() -> None:
-        await analyse(
-            path, AnalysisRequest("hostile", 0), Settings(), ProjectingEmbedder(), lambda *_: None
-        )
+        request = AnalysisRequest("hostile", 0, BUNDLE)
+        await analyse(path, request, Settings(), ProjectingEmbedder(), lambda *_: None)
 
     try:
         asyncio.run(nothing())

@@ -11,7 +11,7 @@ from typing import cast
 
 import numpy as np
 
-from ensembles.arrays import FloatArray
+from ensembles.arrays import FloatArray, UInt8Array
 from ensembles.bundle import Bundle
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
 from gateway.catalogue.claims import ClaimedJob, Lane
@@ -61,6 +61,16 @@ class Embedder:
             ),
             fused=units(len(chunk.transcripts), self._dims.fused, "fused"),
         )
+
+    async def embed_frames(
+        self,
+        frames: UInt8Array,
+        *,
+        timeout_s: float,  # noqa: ARG002 (as Triton has it)
+    ) -> FloatArray:
+        self.frames += len(frames)
+        self.before()
+        return units(len(frames), self._dims.vision, "frames")
 
     async def embed_text(
         self,

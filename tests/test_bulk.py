@@ -199,7 +199,7 @@ async def test_a_wrong_row_ends_the_bulk_after_what_was_begun(doors: Doors, fold
 
 def work_on(doors: Doors, path: Path) -> Work:
     settings = msgspec.structs.replace(doors.settings, triton=NOWHERE)
-    return Work(path, AnalysisRequest(video_id="v", pix=0), settings, BUNDLE)
+    return Work(path, AnalysisRequest(video_id="v", pix=0, bundle=BUNDLE), settings)
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ ENSEMBLES = {
     "embed_query",
     "embed_text",
     "embed_clip_text",
+    "embed_frames",
     "embed_images",
     "embed_audio",
     "embed_video",

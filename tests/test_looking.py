@@ -18,7 +18,7 @@ from ingest.keyframe_looks import (
     keyframe_looks_inside,
     parts_of,
 )
-from ingest.looking import look
+from ingest.looking import LOOK_ARRAYS, look
 from ingest.probe import PROBE_LIMITS, probe, read_packets
 from ingest.webp import PicturesWanted
 from loadtest.bench_ingest_media import Recipe, made
@@ -75,5 +75,5 @@ def test_pictures_that_were_looked_at_are_let_go(tmp_path: Path) -> None:
     finally:
         gc.enable()
         os.close(file)
-    assert len(reply.arrays[-1]) == len(hinted) > 10
+    assert len(reply.arrays[LOOK_ARRAYS]) == len(hinted) > 10
     assert left <= 1

@@ -1,11 +1,12 @@
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from ensembles.arrays import FloatArray
+from ensembles.arrays import FloatArray, UInt8Array
 from ensembles.bundle import Bundle, Capabilities
 from ensembles.chunk import ChunkEmbeddings, ChunkInput, SegmentTokens
 from ensembles.contracts import AUDIO_WINDOW_SAMPLES, Dimensions
@@ -13,7 +14,7 @@ from gateway.errors import ConfigurationError, InvalidRequest, MediaRefused, Una
 from gateway.settings import Settings
 from ingest.decode import decode_frames, decode_windows
 from ingest.pipeline import Analysis, AnalysisRequest, analyse
-from ingest.tokens import read_tokens
+from ingest.tokens import ARRAYS, read_tokens
 from tests.media import (
     Cue,
     make_empty_file,
@@ -54,8 +55,14 @@ class ProjectingEmbedder:
         self._audio = generator.normal(size=(AUDIO_WINDOW_SAMPLES // 2 + 1, DIMS.audio))
         self._text = generator.normal(size=(256, DIMS.sentence)).astype(np.float32)
         self.chunks: list[ChunkInput] = []
+        self.decoded: list[UInt8Array] = []  # frames of each call, (n, height, width, 3)
         self.most_at_once = 0
         self._running = 0
+
+    async def embed_frames(self, frames: UInt8Array, *, timeout_s: float) -> FloatArray:
+        assert timeout_s > 0
+        self.decoded.append(frames)
+        return self._project(frames)
 
     async def embed_video(self, chunk: ChunkInput, *, timeout_s: float) -> ChunkEmbeddings:
         assert timeout_s > 0
@@ -67,12 +74,16 @@ class ProjectingEmbedder:
         finally:
             self._running -= 1
 
-    def _embed(self, chunk: ChunkInput) -> ChunkEmbeddings:
+    def _project(self, frames: UInt8Array) -> FloatArray:
         side = DIMS.image_size_px
-        frames = decode_frames(chunk.data, chunk.frame_indices.tolist(), short_side_px=2 * side)
         rows = np.linspace(0, frames.shape[1] - 1, side).astype(int)
         columns = np.linspace(0, frames.shape[2] - 1, side).astype(int)
         pixels = frames[:, rows][:, :, columns].reshape(len(frames), -1).astype(np.float32)
+        return unit(pixels @ self._vision)
+
+    def _embed(self, chunk: ChunkInput) -> ChunkEmbeddings:
+        indices = chunk.frame_indices.tolist()
+        frames = decode_frames(chunk.data, indices, short_side_px=DIMS.decoded_px)
         windows = decode_windows(chunk.data, chunk.audio_starts_s.tolist())
         spectra = np.abs(np.fft.rfft(windows, axis=1))
         counts = np.stack(
@@ -83,7 +94,7 @@ class ProjectingEmbedder:
         )
         text = unit(counts @ self._text)
         return ChunkEmbeddings(
-            frames=unit(pixels @ self._vision),
+            frames=self._project(frames),
             audio=unit(spectra @ self._audio),
             text=text,
             fused=unit(text[:, : DIMS.fused] + 1e-3),
@@ -106,7 +117,7 @@ def analysed(
     settings: Settings | None = None,
     **known: object,
 ) -> Analysis:
-    request = AnalysisRequest(video_id="v1", pix=0, model_version=BUNDLE.id)
+    request = AnalysisRequest(video_id="v1", pix=0, bundle=BUNDLE)
     request = replace(request, **known)
     told: list[tuple[str, float]] = []
     found = asyncio.run(
@@ -241,10 +252,52 @@ def test_no_chunk_is_over_its_limit_and_few_are_in_flight(tmp_path: Path) -> Non
     embedder = ProjectingEmbedder()
     settings = Settings(max_chunk_frames=4)
     path = make_video(tmp_path / "a.mp4", duration_s=30, gop=25, keyframes_at_cuts=False)
-    found = analysed(path, embedder, settings, pix=100)
+    found = analysed(path, embedder, settings, pix=200)
     assert all(len(chunk.frame_indices) <= 4 for chunk in embedder.chunks)
-    assert found.counts.chunks == len(embedder.chunks) > 3
+    assert len(embedder.chunks) > 3
+    assert all(len(frames) <= 4 for frames in embedder.decoded)
     assert embedder.most_at_once <= 3
+    chosen = sum(int((chunk.frame_weights > 0).sum()) for chunk in embedder.chunks)
+    assert found.counts.frames == chosen + found.counts.decoded_frames
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda path: make_video(path, duration_s=12),
+        lambda path: make_video(path, duration_s=12, gop=10, start_s=3.7),
+        lambda path: make_video(path, size=(160, 90), rotation=90, duration_s=6),
+    ],
+    ids=["keyframes at cuts", "many keyframes, late start", "turned"],
+)
+def test_frames_that_were_looked_at_for_cuts_are_the_frames_that_would_be_decoded(
+    tmp_path: Path, make: Callable[[Path], Path]
+) -> None:
+    path = make(tmp_path / "a.mp4")
+    embedder = ProjectingEmbedder()
+    once = analysed(path, embedder)
+    twice = analysed(path, settings=Settings(decode_once=False))
+    assert once.counts.decoded_frames == sum(map(len, embedder.decoded)) > 0
+    assert twice.counts.decoded_frames == 0
+    for name in ARRAYS:
+        here, there = getattr(once.tokens, name), getattr(twice.tokens, name)
+        np.testing.assert_allclose(here, there, atol=1e-6)  # batches of other sizes round otherwise
+
+
+def test_a_picture_that_is_hardly_shrunk_is_decoded_with_all_its_filters(tmp_path: Path) -> None:
+    small = make_video(tmp_path / "a.mp4", size=(64, 40))
+    assert analysed(small).counts.decoded_frames == 0
+
+
+def test_frames_that_are_kept_take_bounded_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.scenes.MAX_FRAME_BYTES", 12_000)  # two frames of 57 by 32
+    path = make_video(tmp_path / "a.mp4", duration_s=12, gop=10)
+    embedder = ProjectingEmbedder()
+    found = analysed(path, embedder)
+    assert found.counts.decoded_frames == sum(map(len, embedder.decoded)) <= 2
+    assert found.counts.frames > 2
 
 
 def test_an_embedder_that_fails_ends_the_analysis(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def engine() -> Iterator[Ray]:
 async def test_ray_gives_what_the_work_gives_here(engine: Ray, tmp_path: Path) -> None:
     settings = gateway_settings(tmp_path, f"http://{NOWHERE}")
     paths = [make_text_file(tmp_path / "text.mp4"), make_video(tmp_path / "v.mp4", duration_s=2)]
-    request = AnalysisRequest(video_id="v", pix=0)
-    works = [Work(path, request, settings, BUNDLE) for path in paths]
+    request = AnalysisRequest(video_id="v", pix=0, bundle=BUNDLE)
+    works = [Work(path, request, settings) for path in paths]
 
     there = await asyncio.gather(*(engine.analysed(work) for work in works))
 

@@ -163,7 +163,7 @@ def test_a_long_video_has_its_pictures_further_apart(duration_s: float, segment_
 
 def pictured(path: Path) -> Keyframes:
     info = probe(path)
-    return pictured_scenes(path, info, read_packets(path, info), WANTED)[1]
+    return pictured_scenes(path, info, read_packets(path, info), WANTED).keyframes
 
 
 def test_pictures_are_small_webp_images_in_the_order_of_time(tmp_path: Path) -> None:
@@ -191,8 +191,8 @@ def test_scenes_are_the_same_with_and_without_pictures(tmp_path: Path) -> None:
     path = make_video(tmp_path / "v.mp4", duration_s=12)
     info = probe(path)
     packets = read_packets(path, info)
-    with_pictures, _ = pictured_scenes(path, info, packets, WANTED)
-    assert with_pictures == keyframe_scenes(path, info, packets)
+    with_pictures = pictured_scenes(path, info, packets, WANTED)
+    assert with_pictures.scenes == keyframe_scenes(path, info, packets)
 
 
 def test_a_picture_shows_its_frame(tmp_path: Path) -> None:

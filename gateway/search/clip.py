@@ -14,7 +14,7 @@ from gateway.errors import MediaRefused
 from gateway.schemas import LegName
 from gateway.settings import Settings
 from ingest.chunks import Chunk, cut_chunks, runs_of
-from ingest.gathering import part_of
+from ingest.gathering import segment_mean
 from ingest.media import MediaInfo, PacketIndex, no_packets
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe, read_packets
@@ -48,11 +48,11 @@ async def embed_clip(clip: bytes, doors: Doors, timeout_s: float) -> ClipVectors
     until = time.monotonic() + timeout_s
     chunk = await doors.disk.call(cut_clip, clip, doors.settings)
     found = await doors.triton.embed_video(chunk.input, timeout_s=until - time.monotonic())
-    (row,) = part_of("clip", doors.bundle.id, chunk, found).rows
+    wanted, fused = chunk.input, found.fused[0]
     vectors: dict[LegName, FloatArray | None] = {
-        "visual": row.visual,
-        "sound": row.sound,
-        "fused": row.fused,
+        "visual": segment_mean(found.frames, wanted.frame_segments, wanted.frame_weights, 0),
+        "sound": segment_mean(found.audio, wanted.audio_segments, wanted.audio_weights, 0),
+        "fused": fused if fused.any() else None,
     }
     return {leg: vector for leg, vector in vectors.items() if vector is not None}
 

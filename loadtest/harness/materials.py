@@ -155,11 +155,11 @@ async def _chunks(videos: Sequence[VideoFile], address: str) -> list[ChunkInput]
     from ingest.pipeline import AnalysisRequest, analyse
 
     bundle = await served_bundle(address, timeout_s=METADATA_S)
-    triton = _Keeping(address, bundle)
+    triton, settings = _Keeping(address, bundle), Settings(decode_once=False)
     try:
         for video in videos:
-            request = AnalysisRequest(video_id="loadtest", pix=0, model_version=bundle.id)
-            await analyse(video.path, request, Settings(), triton, lambda _stage, _percent: None)
+            request = AnalysisRequest(video_id="loadtest", pix=0, bundle=bundle)
+            await analyse(video.path, request, settings, triton, lambda _stage, _percent: None)
             if len(triton.chunks) >= MAX_CHUNKS:
                 break
     finally:

@@ -6,7 +6,7 @@ The images are decoded in the sandbox, DALI fits them.
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from ensembles.contracts import MAX_IMAGE_BYTES
+from ensembles.contracts import DECODED_SIDES, MAX_IMAGE_BYTES
 from ensembles.pipelines import FrameFitter
 from ensembles.serving import answer_each, output_axes, parameter, read
 from gateway.errors import InvalidRequest
@@ -20,8 +20,9 @@ class TritonPythonModel:
     def initialize(self, args: Mapping[str, str]) -> None:
         """Build the DALI pipeline and start the sandbox."""
         SANDBOX.enforced()
-        self._size_px = output_axes(args, "PIXELS")[-1]
-        self._fit = FrameFitter(self._size_px, parameter(args, "fit", "crop"))
+        size_px = output_axes(args, "PIXELS")[-1]
+        self._decoded_px = DECODED_SIDES * size_px
+        self._fit = FrameFitter(size_px, parameter(args, "fit", "crop"))
 
     def execute(self, requests: Sequence[Any]) -> list[Any]:
         """Answer each request; one image that cannot be decoded refuses its request."""
@@ -33,5 +34,5 @@ class TritonPythonModel:
             raise InvalidRequest(
                 f"an image has {encoded.shape[1]} bytes; at most {MAX_IMAGE_BYTES} are taken"
             )
-        images = [decode_image(memoryview(r), short_side_px=2 * self._size_px) for r in encoded]
+        images = [decode_image(memoryview(r), short_side_px=self._decoded_px) for r in encoded]
         return {"PIXELS": self._fit(images)}
