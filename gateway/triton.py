@@ -212,10 +212,10 @@ class Triton:
     async def _call(self, request: pb.ModelInferRequest, timeout_s: float) -> dict[str, FloatArray]:
         request.model_version = self._version
         limit = self._limits[request.model_name]
-        begun = limit.begin(timeout_s)
+        begun = await limit.begin(timeout_s)
         ended = asyncio.get_running_loop().create_future()
-        call = self._start(request, timeout_s + FINISH_S, limit, ended)
-        timer = asyncio.get_running_loop().call_later(timeout_s, _expire, ended)
+        call = self._start(request, begun.allowed_s + FINISH_S, limit, ended)
+        timer = asyncio.get_running_loop().call_later(begun.allowed_s, _expire, ended)
         try:
             await ended  # a future and a timer: 0.05 ms less than an event within asyncio.timeout
             reply = await call

@@ -1,6 +1,5 @@
 """Looks at chosen pictures of a file through the sandbox, and reads what was seen."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,11 +23,6 @@ class Frames:
 
     ticks: Int64Array  # (n,) of those that are here
     pixels: UInt8Array  # (n, height, width, 3), RGB, upright and with square pixels
-
-    def at(self, ticks: Iterable[int]) -> UInt8Array:
-        """Return the pixels of some of them, (m, height, width, 3)."""
-        rows = {tick: row for row, tick in enumerate(self.ticks.tolist())}
-        return self.pixels[[rows[tick] for tick in ticks]]
 
 
 NO_FRAMES = Frames(np.zeros(0, np.int64), np.zeros((0, 0, 0, 3), np.uint8))

@@ -1,5 +1,6 @@
 """The limit on what waits for a part: harmless while it keeps up, and the end of a pile-up."""
 
+import asyncio
 import heapq
 
 import pytest
@@ -38,9 +39,8 @@ def answered_in_time(
     while events:
         clock.now_s, number, kind, begun = heapq.heappop(events)
         if kind == "send":
-            try:
-                begun = limit.begin(DEADLINE_S) if limit else None
-            except Unavailable:
+            begun = limit.begin_now(DEADLINE_S) if limit else None
+            if limit and begun is None:
                 continue
             free_s = max(free_s, clock.now_s)
             free_s = stall[1] if stall[0] <= free_s < stall[1] else free_s
@@ -95,17 +95,17 @@ def test_after_a_stall_answers_come_in_time_at_once() -> None:
 def test_many_calls_may_wait_for_a_part_that_was_never_late() -> None:
     limit = CallLimit("triton")
     for _ in range(MAX_CALLS):
-        limit.begin(60)
-    with pytest.raises(Unavailable, match="triton is behind: 1000 calls wait"):
-        limit.begin(60)
+        assert limit.begin_now(60)
+    assert limit.begin_now(60) is None
 
 
 def given_up(
     limit: CallLimit, clock: Clock, *, allowed_s: float, after_s: float, calls: int
 ) -> None:
-    begun = [limit.begin(allowed_s) for _ in range(calls)]
+    begun = [limit.begin_now(allowed_s) for _ in range(calls)]
     clock.now_s += after_s
     for one in begun:
+        assert one
         limit.given_up(one)
 
 
@@ -121,7 +121,7 @@ def test_who_asks_for_the_impossible_or_leaves_holds_nobody_else_back(
     clock.now_s = 1.0
     limit = CallLimit("triton", clock)
     given_up(limit, clock, allowed_s=allowed_s, after_s=after_s, calls=50)
-    assert limit.begin(1.0)
+    assert limit.begin_now(1.0)
 
 
 def test_calls_of_one_queue_shrink_the_limit_once() -> None:
@@ -131,9 +131,8 @@ def test_calls_of_one_queue_shrink_the_limit_once() -> None:
     for _ in range(20):
         limit.end()
     for _ in range(round(SHRINK * 20)):
-        limit.begin(0.1)
-    with pytest.raises(Unavailable):
-        limit.begin(0.1)
+        assert limit.begin_now(0.1)
+    assert limit.begin_now(0.1) is None
 
 
 def test_some_calls_may_always_wait() -> None:
@@ -143,6 +142,88 @@ def test_some_calls_may_always_wait() -> None:
         given_up(limit, clock, allowed_s=0.1, after_s=0.1, calls=1)
         limit.end()
     for _ in range(MIN_CALLS):
-        limit.begin(0.1)
-    with pytest.raises(Unavailable):
-        limit.begin(0.1)
+        assert limit.begin_now(0.1)
+    assert limit.begin_now(0.1) is None
+
+
+# ---- what is over the limit
+
+
+def at_its_limit(calls: int = MIN_CALLS) -> CallLimit:
+    """Return a limit that is at its least, with so many calls running."""
+    clock = Clock()
+    limit = CallLimit("milvus", clock)
+    for _ in range(10):
+        given_up(limit, clock, allowed_s=0.1, after_s=0.1, calls=1)
+        limit.end()
+    for _ in range(calls):
+        assert limit.begin_now(0.1)
+    return limit
+
+
+def test_a_call_over_the_limit_goes_when_another_one_has_ended() -> None:
+    async def one_after_the_other() -> list[int]:
+        limit, order = at_its_limit(), list[int]()
+
+        async def call(number: int) -> None:
+            await limit.begin(60.0)
+            order.append(number)
+
+        calls = [asyncio.create_task(call(number)) for number in range(4)]
+        await asyncio.sleep(0)
+        assert order == []
+        for ended in range(4):
+            assert limit.running == MIN_CALLS
+            limit.end()
+            await calls[ended]
+        return order
+
+    assert asyncio.run(one_after_the_other()) == [0, 1, 2, 3]
+
+
+def test_a_call_that_waits_in_vain_is_refused_and_was_never_sent() -> None:
+    limit = at_its_limit()
+    with pytest.raises(Unavailable, match="milvus is behind: 2 calls wait"):
+        asyncio.run(limit.begin(0.1))
+    assert limit.running == MIN_CALLS
+    limit.end()
+    assert limit.running == MIN_CALLS - 1
+    assert limit.begin_now(0.1)
+
+
+def test_who_stops_waiting_takes_no_turn() -> None:
+    async def leave(after_its_turn: bool) -> CallLimit:
+        limit = at_its_limit()
+        call = asyncio.create_task(limit.begin(60.0))
+        await asyncio.sleep(0)
+        if after_its_turn:
+            limit.end()  # whose turn comes before the task sees it
+            call.cancel()
+        else:
+            call.cancel()
+            await asyncio.sleep(0)
+            limit.end()
+        with pytest.raises(asyncio.CancelledError):
+            await call
+        return limit
+
+    for after_its_turn in (True, False):
+        assert asyncio.run(leave(after_its_turn)).running == MIN_CALLS - 1
+
+
+def test_the_turn_of_a_loop_that_is_closed_goes_to_the_next_one() -> None:
+    limit = at_its_limit()
+    gone = asyncio.new_event_loop()
+    left = gone.create_task(limit.begin(60.0))
+    gone.run_until_complete(asyncio.sleep(0))
+    gone.close()
+
+    async def next_one() -> None:
+        call = asyncio.create_task(limit.begin(60.0))
+        await asyncio.sleep(0)
+        limit.end()
+        await call
+
+    asyncio.run(next_one())
+    assert limit.running == MIN_CALLS
+    assert not left.done()

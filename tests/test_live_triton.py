@@ -7,6 +7,7 @@ from tritonclient.utils import InferenceServerException
 
 from ensembles.bundle import list_bundles
 from gateway.triton import Triton
+from ingest.decode import decode_image
 from tests.fake_triton import check_query_embeddings
 from tests.media import image_bytes
 
@@ -83,6 +84,17 @@ def test_zeros_after_an_image_change_nothing(server):
     assert batch[1] @ alone[0] == pytest.approx(1, abs=1e-4)
 
 
+def test_frames_that_are_decoded_are_embedded_as_the_image_that_they_are(server):
+    image = image_bytes("png")
+    encoded = np.frombuffer(image, np.uint8)[None]
+    frame = decode_image(image, short_side_px=192)[None]  # twice what mini's encoder reads
+    seen = server.infer("embed_frames", [tensor("FRAMES", np.repeat(frame, 3, 0), "UINT8")])
+    image = server.infer("embed_images", [tensor("ENCODED", encoded, "UINT8")])
+    found = seen.as_numpy("FRAME_EMBEDDINGS")
+    assert found.shape == (3, 128)
+    np.testing.assert_allclose(found @ image.as_numpy("IMAGE_EMBEDDING")[0], 1, atol=1e-5)
+
+
 def test_sounds_are_embedded(server):
     pcm = np.sin(np.arange(16_000, dtype=np.float32) / 10)[None]
     reply = server.infer("embed_audio", [tensor("AUDIO", pcm, "FP32")])
@@ -128,6 +140,8 @@ def test_stored_tokens_are_fused_and_more_pix_at_the_same_frames_changes_nothing
         ("embed_text", [texts("TEXT", [b"x"])], "expected 2 inputs but got 1"),
         ("embed_images", [tensor("ENCODED", np.ones((1, 40), np.uint8), "UINT8")], "media:"),
         ("embed_audio", [tensor("AUDIO", np.ones((1, 40), np.float64), "FP64")], "AUDIO"),
+        ("embed_frames", [tensor("FRAMES", np.ones((65, 2, 2, 3), np.uint8), "UINT8")], "1 to 64"),
+        ("embed_frames", [tensor("FRAMES", np.ones((1, 2, 2, 4), np.uint8), "UINT8")], "FRAMES"),
     ],
 )
 def test_input_that_breaks_the_contract_is_refused_in_words(server, ensemble, inputs, message):

@@ -92,11 +92,11 @@ class Calls:
         left_s = until - time.monotonic()
         if left_s <= 0:
             raise DeadlineExceeded("milvus", f"no time was left for Milvus to {method}")
-        begun = self._limit.begin(left_s)
+        begun = await self._limit.begin(left_s)
         done = asyncio.Event()
-        call = self._start(method, request, left_s + FINISH_S, done)
+        call = self._start(method, request, begun.allowed_s + FINISH_S, done)
         try:
-            async with asyncio.timeout(left_s):
+            async with asyncio.timeout(begun.allowed_s):
                 await done.wait()
             reply = call.result()
             self._limit.answered()
