@@ -27,9 +27,8 @@ from ingest.chunks import cut_chunks
 from ingest.from_tokens import check_segments, check_texts, rows_from_tokens
 from ingest.gathering import joined
 from ingest.kept_places import ANY_WEIGHTS, kept_segments, reweighed
-from ingest.media import no_packets
 from ingest.pipeline import AnalysisRequest, analyse, embed_chunk, fused_of
-from ingest.probe import probe, read_packets
+from ingest.probe import probe_with_packets
 from ingest.reindex import checked_tokens
 from ingest.tasks import WRITE_S, analysis_request, erase_rows, write_index
 from ingest.tokens import TOKENS_FILE, Tokens, kept_tokens_path, read_tokens
@@ -219,8 +218,7 @@ async def _embedded_again(
     kept: Tokens,
 ) -> Tokens:
     """Embed a video with the doors' bundle at the places that its kept tokens tell of."""
-    info = await asyncio.to_thread(probe, path)
-    packets = await asyncio.to_thread(read_packets, path, info) if info.video else no_packets()
+    info, packets = await probe_with_packets(path)
     places, texts = kept_segments(kept, segments, packets), [one.text for one in segments]
     chunks = cut_chunks(path, info, packets, places, texts, ANY_WEIGHTS, doors.settings)
     parts: list[Tokens] = []

