@@ -23,7 +23,8 @@ from ingest.engines import Engine
 from ingest.jobs import run
 from ingest.manifest import Item
 from ingest.owners import owner_name
-from ingest.pipeline import Analysis, AnalysisRequest, Progress
+from ingest.pipeline import Analysis, AnalysisRequest
+from ingest.progress import Progress
 from ingest.tasks import Analyser
 from ingest.turns import Turns
 

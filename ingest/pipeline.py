@@ -6,14 +6,13 @@ that are kept from the search for cuts (`ingest.scenes.MAX_FRAME_BYTES`).
 """
 
 import asyncio
-import time
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 import numpy as np
 
@@ -32,6 +31,7 @@ from ingest.media import NO_KEYFRAMES, Keyframes, MediaInfo, PacketIndex
 from ingest.missing import AtHand, DecodedFrames, merged, missing_of
 from ingest.plan import Plan, modality_weights, plan_picture, plan_sound
 from ingest.probe import probe_with_packets
+from ingest.progress import EMBED_FROM_PERCENT, EMBED_TO_PERCENT, Progress, StageClock
 from ingest.scenes import Scene, full_scenes, looked_ticks, pictured_scenes
 from ingest.thumbnails import SIDE_PX, Thumbnails, spacing_s, thumbnails_of
 from ingest.tokens import Tokens, no_tokens
@@ -42,12 +42,6 @@ from ingest.webp import PicturesWanted
 IN_FLIGHT = 2  # chunks with Triton: one is decoded there while the other is embedded
 CHUNK_TIMEOUT_S = 120.0  # for one chunk on a busy machine
 FUSE_S = 30.0  # for some segments on a busy machine
-EMBED_FROM_PERCENT = 15  # of the way, when the first chunk is cut …
-EMBED_TO_PERCENT = 95  # … and when the last one is embedded
-
-Progress = Callable[[str, float], None]  # stage, percent of the whole way
-
-T = TypeVar("T")
 
 
 class Fuser(Protocol):
@@ -287,38 +281,3 @@ async def embed_frames(frames: DecodedFrames, request: AnalysisRequest, triton: 
 async def fused_of(triton: Fuser, tokens: Tokens) -> FloatArray:
     """Return the fused embeddings of all segments, (segments, fused); raises what `fuse` does."""
     return np.concatenate([await triton.fuse(part, timeout_s=FUSE_S) for part in to_fuse(tokens)])
-
-
-# ---- progress -----------------------------------------------------------------------------------
-
-
-@dataclass
-class StageClock:
-    """Tells progress and measures the stages."""
-
-    progress: Progress
-    stage_s: dict[str, float] = field(default_factory=dict)
-
-    @contextmanager
-    def stage(self, name: str, percent: float) -> Iterator[None]:
-        """Measure a stage that begins at a percentage of the whole way."""
-        self.progress(name, percent)
-        begun_s = time.perf_counter()
-        yield
-        self.stage_s[name] = time.perf_counter() - begun_s
-
-    def each(self, name: str, items: Iterator[T]) -> Iterator[T]:
-        """Measure what making some items takes together, within another stage."""
-        self.stage_s[name] = 0.0
-        while True:
-            begun_s = time.perf_counter()
-            item = next(items, None)
-            self.stage_s[name] += time.perf_counter() - begun_s
-            if item is None:
-                return
-            yield item
-
-    def tell(self, share: float) -> None:
-        """Tell how far the embedding is: 0…1."""
-        span = EMBED_TO_PERCENT - EMBED_FROM_PERCENT
-        self.progress("embed", EMBED_FROM_PERCENT + share * span)

@@ -22,7 +22,8 @@ from gateway.index.rows import LEGS, IndexRow
 from ingest.depth import deeper
 from ingest.kept import SCENES_FILE, read_kept, write_scenes
 from ingest.lease import Lease
-from ingest.pipeline import Analysis, AnalysisRequest, Progress, analyse
+from ingest.pipeline import Analysis, AnalysisRequest, analyse
+from ingest.progress import Progress
 from ingest.records import findings, index_rows
 from ingest.thumbnails import THUMBNAILS_FILE, write_thumbnails
 from ingest.tokens import TOKENS_FILE, kept_tokens_path
