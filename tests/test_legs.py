@@ -386,3 +386,17 @@ async def test_an_engine_without_bm25_costs_the_keyword_leg(doors: Doors) -> Non
     found = await run(doors)
     assert found.degraded == ("keyword: Milvus v2.3.5 has no BM25",)
     assert found.candidates["speech"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "status"),
+    [({"delay_s": 5.0}, 504), ({"error": Unavailable("triton", "gone")}, 503)],
+    ids=["late", "away"],
+)
+async def test_what_passes_is_told_before_what_an_engine_cannot(
+    doors: Doors, behaviour: dict[str, object], status: int
+) -> None:
+    doors.milvus._engine = Engine("Milvus v2.3.5", vector_index="FLAT", bm25=False)
+    with pytest.raises(Unavailable) as caught:
+        await run(with_triton(doors, **behaviour), timeout_s=0.2)
+    assert (caught.value.part, caught.value.status) == ("triton", status)

@@ -206,16 +206,27 @@ def _reason(error: NoAnswer) -> str:
             return "overloaded"
 
 
+def _passes(error: NoAnswer) -> int:
+    """Rank an error by what is behind it: another try may meet it, will not, or always will."""
+    match error:
+        case Unsupported():
+            return 2
+        case DeadlineExceeded():
+            return 1
+        case _:
+            return 0
+
+
 def _no_leg(
     errors: Mapping[LegName, NoAnswer], query: Query, plan: Plan
 ) -> NoAnswer | NotFound | MediaRefused:
-    """Return the error that says most: a part that is down before one that is slow."""
+    """Return the error that says most: a part that is down, one that is slow, one that cannot."""
     if not errors and query.clip:
         message = f"the clip has nothing to search the legs {', '.join(plan)} with: weigh others"
         return MediaRefused("no_streams", message)
     if not errors:
         return NotFound(f"like: the index has no segment {query.like}")
-    worst = min(errors.values(), key=lambda error: isinstance(error, DeadlineExceeded))
+    worst = min(errors.values(), key=_passes)
     if not isinstance(worst, DeadlineExceeded):
         return worst
     return DeadlineExceeded(
