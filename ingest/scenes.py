@@ -65,15 +65,6 @@ class Scene:
     motion: float  # 0 still … 1 everything moves
 
 
-def keyframe_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scene, ...]:
-    """Find the scenes by keyframes and packet sizes: the default tier.
-
-    Raises:
-        MediaRefused, MediaLimitExceeded: the file cannot be decoded within its limits.
-    """
-    return pictured_scenes(path, info, packets, None).scenes
-
-
 @dataclass(frozen=True)
 class PicturedScenes:
     """The scenes of the default tier, and what is kept of the pictures decoded for them."""
@@ -81,6 +72,15 @@ class PicturedScenes:
     scenes: tuple[Scene, ...]
     keyframes: Keyframes
     frames: Frames
+
+
+def keyframe_scenes(path: Path, info: MediaInfo, packets: PacketIndex) -> tuple[Scene, ...]:
+    """Find the scenes by keyframes and packet sizes: the default tier.
+
+    Raises:
+        MediaRefused, MediaLimitExceeded: the file cannot be decoded within its limits.
+    """
+    return pictured_scenes(path, info, packets, None).scenes
 
 
 def pictured_scenes(
@@ -172,7 +172,7 @@ def _frames_at_most(info: MediaInfo, frame_px: int) -> int:
     if info.video is None or not frame_px:
         return 0
     longer, shorter = sorted((info.video.width, info.video.height), reverse=True)
-    return int(MAX_FRAME_BYTES / (3 * frame_px**2 * longer / shorter))
+    return int(MAX_FRAME_BYTES / (3 * frame_px**2 * longer / max(1, shorter)))
 
 
 def _parts_at_most(info: MediaInfo) -> int:
