@@ -15,6 +15,7 @@ from tests.conftest import free_port
 from tests.fake_triton import check_query_embeddings
 from tests.small_rows import SMALL_CLAP, SMALL_SIGLIP
 from tests.stacks import LiveStack, running_stack
+from tests.waiting import until
 
 pytestmark = pytest.mark.live
 
@@ -59,13 +60,15 @@ async def test_the_bundle_keeps_the_contract_of_every_bundle(stack, bundle):
 
 @pytest.mark.anyio
 async def test_words_that_look_for_no_sounds_do_not_run_the_text_encoder_for_sounds(stack, bundle):
-    before = runs(stack, "sound_text")
     door = Triton(stack.part("triton").address, bundle)
+    for _ in range(2):  # Triton counts a run after its answer: those before are counted by then
+        await door.embed_query("rain", timeout_s=10)
+        before = runs(stack, "sound_text")
     await door.embed_query("rain", timeout_s=10)
     assert runs(stack, "sound_text") == before
     await door.embed_sound_text(["rain"], timeout_s=10)
     await door.close()
-    assert runs(stack, "sound_text") == before + 1
+    until(lambda: runs(stack, "sound_text") == before + 1)
 
 
 def test_embed_query_returns_all_three_vectors_to_whoever_asks_for_nothing_else(stack):
