@@ -135,30 +135,23 @@ def test_calls_of_one_queue_shrink_the_limit_once() -> None:
     assert limit.begin_now(0.1) is None
 
 
-def test_some_calls_may_always_wait() -> None:
-    clock = Clock()
-    limit = CallLimit("triton", clock)
-    for _ in range(10):
-        given_up(limit, clock, allowed_s=0.1, after_s=0.1, calls=1)
-        limit.end()
-    for _ in range(MIN_CALLS):
-        assert limit.begin_now(0.1)
-    assert limit.begin_now(0.1) is None
-
-
-# ---- what is over the limit
-
-
-def at_its_limit(calls: int = MIN_CALLS) -> CallLimit:
-    """Return a limit that is at its least, with so many calls running."""
+def at_its_limit() -> CallLimit:
+    """Return a limit that is at its least, with as many calls running as may always wait."""
     clock = Clock()
     limit = CallLimit("milvus", clock)
     for _ in range(10):
         given_up(limit, clock, allowed_s=0.1, after_s=0.1, calls=1)
         limit.end()
-    for _ in range(calls):
+    for _ in range(MIN_CALLS):
         assert limit.begin_now(0.1)
     return limit
+
+
+def test_some_calls_may_always_wait() -> None:
+    assert at_its_limit().begin_now(0.1) is None
+
+
+# ---- what is over the limit
 
 
 def test_a_call_over_the_limit_goes_when_another_one_has_ended() -> None:
