@@ -86,6 +86,17 @@ def test_a_generator_that_fails_ends_the_search_as_invalid():
     search = searched(Search(20, 5_000, 0.05), lambda r, _: "held" if r <= 100 else "invalid")
     assert search.highest_held_per_s == 80
     assert search.invalid.rate_per_s == 160
+    assert [trial.rate_per_s for trial in search.trials][-2:] == [160, 160]
+
+
+def test_a_generator_that_is_late_once_does_not_end_the_search():
+    def late_once_at_40(rate, search):
+        late = rate == 40 and not any(t.rate_per_s == 40 for t in search.trials)
+        return "invalid" if late else "held" if rate <= 100 else "broken"
+
+    search = searched(Search(20, 5_000, 0.05), late_once_at_40)
+    assert search.invalid is None
+    assert 90 < search.highest_held_per_s <= 100
 
 
 def test_no_rate_over_the_most_is_tried():
@@ -120,7 +131,12 @@ def test_capacity_is_refused_for_loads_without_a_rate():
     [
         ((trial(20, "held"), trial(20, "held"), trial(21, "broken")), False, 0, "HELD: 20"),
         ((trial(20, "broken"), trial(20, "broken")), False, 1, "BROKEN: not even 20"),
-        ((trial(20, "held"), trial(40, "invalid")), False, 2, "INVALID: at 40"),
+        (
+            (trial(20, "held"), trial(40, "invalid"), trial(40, "invalid")),
+            False,
+            2,
+            "INVALID: at 40",
+        ),
         ((trial(20, "held"),), True, 2, "INTERRUPTED: so far 20"),
         ((), True, 2, "INTERRUPTED: so far 0"),
     ],

@@ -1,11 +1,11 @@
 """`pixserve embed`."""
 
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Coroutine, Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from gateway.batch_files import Summary
 
 MAX_ERRORS_SHOWN = 20
+T = TypeVar("T")
 EXAMPLES = """Embed every line of a file, or every image of a folder, straight through Triton.
 
 [bold]Examples[/bold]
@@ -76,14 +77,12 @@ def embed(
     json: Annotated[bool, typer.Option("--json", help="The summary as JSON.")] = False,
 ) -> None:
     """Embed every line of a file, or every image of a folder."""
-    import asyncio
-
     from gateway.batch import Limits
     from gateway.batch_files import embed_images, embed_texts
 
     address, profile = (triton, "") if triton else _stack(data_dir)
     limits = Limits(in_flight=in_flight, batch=batch)
-    with _terminable(), _progress(source) as progress:
+    with _progress(source) as progress:
         if source.is_dir():
             if encoder is not TextEncoder.sentence:
                 raise InvalidRequest("--encoder is for texts; images have one encoder")
@@ -101,7 +100,7 @@ def embed(
                 limits=limits,
                 progress=progress,
             )
-        summary = asyncio.run(job)
+        summary = _run(job)
     _show(summary, as_json=json)
     raise typer.Exit(1 if summary.failed else 0)
 
@@ -119,14 +118,24 @@ def _stack(data_dir: Path) -> tuple[str, str]:
     return state.part("triton").address, state.profile
 
 
-@contextmanager
-def _terminable() -> Iterator[None]:
-    """Let SIGTERM end the command as Ctrl-C does: the unfinished output is removed."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+def _run(job: "Coroutine[Any, Any, T]") -> T:
+    """Run a job that SIGTERM ends as Ctrl-C does: its unfinished output is removed.
+
+    The task is cancelled. A signal's handler that raised would do so wherever the main thread is,
+    and gRPC's callbacks ignore what is raised in them.
+    """
+    import asyncio
+
+    async def terminable() -> T:
+        task = asyncio.current_task()
+        assert task
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await job
+
     try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+        return asyncio.run(terminable())
+    except asyncio.CancelledError:
+        raise KeyboardInterrupt from None
 
 
 @contextmanager

@@ -1,7 +1,7 @@
 """The highest rate that holds the SLO: doubled until it breaks, then halved in between. Pure.
 
-A trial that broke is tried once more before it counts, and so is the rate that is reported: on a
-shared machine one bad half-minute is not the server's capacity.
+A trial that broke is tried once more before it counts, one whose generator was late is too, and so
+is the rate that is reported: on a shared machine one bad half-minute is not the server's capacity.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ import msgspec
 from loadtest.harness.results import Verdict
 
 CONFIRMATIONS = 2  # trials that the reported rate must have held
-TRIES = 2  # trials until a rate counts as broken
+TRIES = 2  # trials until a rate counts as broken, or as more than the generator can do
 MAX_TRIALS = 40
 LOWEST_SHARE = 64  # the first rate through this is the lowest that is tried
 
@@ -64,15 +64,17 @@ class Search:
 
     @property
     def invalid(self) -> Trial | None:
-        """A trial whose generator failed and whose SLO did not: nothing can be said above it."""
-        return next((t for t in self.trials if t.verdict == "invalid"), None)
+        """The trial whose generator failed a rate once too often: nothing can be said above it."""
+        failed = [t for t in self.trials if t.verdict == "invalid"]
+        return next((t for t in failed if self._count(t.rate_per_s, "invalid") >= TRIES), None)
 
     def next_rate(self) -> float | None:
         """Return the rate to try next; None when the search is over."""
         if self.invalid is not None or len(self.trials) >= MAX_TRIALS:
             return None
         for rate in self._rates():
-            if 0 < self._count(rate, "broken") < TRIES and not self._held(rate):
+            missed = self._count(rate, "broken") + self._count(rate, "invalid")
+            if 0 < missed < TRIES and not self._held(rate):
                 return rate  # was that chance?
         held, broken = self.highest_held_per_s, self.lowest_broken_per_s
         if broken is None:

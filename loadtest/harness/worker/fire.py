@@ -37,7 +37,7 @@ from loadtest.harness.worker.share import (
 )
 from loadtest.harness.worker.targets import Answer, Sender, failed, open_senders
 
-NICE = -10  # where that is allowed: a generator that waits for the processor measures itself
+NICE = -20  # where that is allowed: a generator that waits for the processor measures itself
 REPORT_S = 0.2  # between batches of records
 SAMPLE_EVERY = 20  # searches of which one is compared with a calm one
 MAX_SAMPLES = 200  # of one process, of whole answers, and as many of degraded ones
