@@ -1,6 +1,7 @@
 """A bundle: one version number across all models, and all that callers must know of it."""
 
 from pathlib import Path
+from typing import Literal, get_args
 
 import msgspec
 
@@ -23,6 +24,17 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     high: float
 
 
+Intent = Literal["look", "motion", "sound", "speech", "several"]  # what a query's words ask for
+INTENTS: tuple[Intent, ...] = get_args(Intent)
+
+
+class IntentModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """Reads intents off sentence embeddings: softmax of embedding @ weights + biases."""
+
+    weights: bytes  # float32, (sentence, intents), row by row; base64 in JSON
+    biases: tuple[float, ...]  # (intents,)
+
+
 class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """One exported version of a profile's models.
 
@@ -36,6 +48,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dims: Dimensions
     capabilities: Capabilities
     calibration: dict[str, Band]
+    intents: IntentModel | None = None  # None: its sentence encoder was not trained
     query_prefix: str = ""
     passage_prefix: str = ""
     random_weights: bool = False

@@ -172,6 +172,7 @@ def _describe(
         dims=profile.dims,
         capabilities=profile.capabilities,
         calibration={**written.bands, "keyword": profile.keyword_band},
+        intents=written.intents,
         query_prefix=profile.sentence.query_prefix,
         passage_prefix=profile.sentence.passage_prefix,
         random_weights=order.random_weights,

@@ -9,11 +9,12 @@ from torch import nn
 from transformers.utils import logging as transformers_logging
 
 from ensembles.arrays import FloatArray
-from ensembles.bundle import Band
+from ensembles.bundle import Band, IntentModel
 from ensembles.contracts import Model, Padding, models
 from export import samples
 from export.calibration import background_band, equivalence_band
 from export.checkpoints import Sources
+from export.intents import intent_model
 from export.modules import (
     ClapSound,
     ClapText,
@@ -51,6 +52,7 @@ class Written(msgspec.Struct, frozen=True):
 
     bands: dict[str, Band]  # a leg each: visual, sound, fused, speech
     reports: list[EncoderReport]
+    intents: IntentModel | None  # of the sentence encoder, where it is trained
 
 
 def write_models(
@@ -89,7 +91,8 @@ def write_models(
     bands = _bands(profile, judged, staging)
     if "clip" in sources.weights:  # words mean nothing to random weights
         bands |= word_bands(profile, staging)
-    return Written(bands, reports)
+    intents = intent_model(profile, staging) if "sentence" in sources.weights else None
+    return Written(bands, reports, intents)
 
 
 def encoder_builders(

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from ensembles.bundle import Intent
 from ensembles.contracts import MAX_TEXT_BYTES
 
 MAX_LIMIT = 100  # hits in one page
@@ -18,8 +19,7 @@ MAX_FILTER_VALUES = 100  # of one filter; of videos 1,000
 MAX_DEADLINE_MS = 60_000
 MAX_CURSOR_CHARS = 512
 
-Mode = Literal["balanced", "vision_heavy", "text_heavy", "audio_heavy"]
-AskedMode = Literal["balanced", "vision_heavy", "text_heavy", "audio_heavy", "auto"]
+Mode = Literal["auto", "balanced", "vision_heavy", "text_heavy", "audio_heavy"]
 Group = Literal["video", "segment"]
 FusionRule = Literal["weighted", "rrf", "minmax"]
 Level = Literal["segment", "scene"]
@@ -103,7 +103,7 @@ class SearchRequest(Strict, frozen=True, kw_only=True):
     image: bytes | None = None  # base64 in JSON: JPEG, PNG or WebP
     audio: bytes | None = None  # base64 in JSON: any audio file, 30 s at most
     clip: bytes | None = None  # base64 in JSON: MP4, WebM or Matroska, 30 s at most
-    mode: AskedMode = "balanced"  # auto: as the words of the query say
+    mode: Mode = "auto"  # auto: by what the words ask for
     weights: LegWeights | None = None  # in place of the mode
     category: Word | None = None  # shifts the weights; does not filter
     limit: Annotated[int, Meta(ge=1, le=MAX_LIMIT)] = 10
@@ -209,7 +209,8 @@ class SearchReply(Reply, frozen=True, kw_only=True):
     cut: tuple[Hit, ...] = ()  # the best of what was cut off, with `show_cut`
     cut_off: int = 0  # segments that matched, with less evidence than that
     next: str | None = None  # pass it as `cursor` for the next page; None: this is the last one
-    mode: Mode = "balanced"  # how the modalities were weighed; what `auto` has chosen
+    mode: Mode = "auto"  # how the modalities were weighed
+    intents: dict[Intent, float] = {}  # what the words ask for, 0…1; {}: not auto, or not known
     random_weights: bool = False  # its models were never trained: the answers mean nothing
     degraded: tuple[str, ...]  # what was left out, and why: "speech: triton unavailable"
     stage_ms: StageTimes

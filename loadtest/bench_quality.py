@@ -49,7 +49,7 @@ def quality_rows(split: Split) -> list[Row]:
     budget = f"{DEFAULTS.pix_weight:g}"
     ways = {
         SEARCH: Rules(),
-        "mode auto": Rules(mode="auto"),
+        "mode balanced": Rules(mode="balanced"),
         "rule rrf": Rules(fusion="rrf"),
         "rule minmax": Rules(fusion="minmax"),
         "without clarity": Rules(clarity=False),

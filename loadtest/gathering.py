@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from gateway.catalogue.catalogue import Catalogue
 from gateway.commands.local import local_settings
 from gateway.doors import Doors, open_doors
 from gateway.schemas import Filters, SearchRequest
 from gateway.search.filters import expression
+from gateway.search.intent import Intents, intents_of
 from gateway.search.legs import Found, run_legs
 from gateway.search.plan import plan_legs
 from gateway.search.query import read_query
@@ -33,6 +34,7 @@ class Gathered:
     question: Question | None  # None: it is about nothing in the set
     right: frozenset[str]  # the segments that answer it
     found: Found
+    intents: Intents = field(default_factory=dict)  # what its words ask for
 
 
 @dataclass(frozen=True)
@@ -84,11 +86,11 @@ def gather_split(
         seed=seed,
         segments=segments,
         answerable=tuple(
-            Gathered(question.text, question, right[question.name], one)
+            Gathered(question.text, question, right[question.name], *one)
             for question, one in zip(questions, found[: len(questions)], strict=True)
         ),
         absent=tuple(
-            Gathered(text, None, frozenset(), one)
+            Gathered(text, None, frozenset(), *one)
             for text, one in zip(absent, found[len(questions) :], strict=True)
         ),
     )
@@ -125,11 +127,11 @@ def creator_of(seed: int, segments: int) -> str:
 
 async def _ask_all(
     settings: Settings, texts: Sequence[str], filters: Filters, done: Callable[[], None]
-) -> list[Found]:
+) -> list[tuple[Found, Intents]]:
     doors = open_doors(settings)
     turns = asyncio.Semaphore(IN_FLIGHT)
 
-    async def ask(text: str) -> Found:
+    async def ask(text: str) -> tuple[Found, Intents]:
         async with turns:
             found = await _ask(text, filters, doors)
         done()
@@ -141,11 +143,11 @@ async def _ask_all(
         await doors.close()
 
 
-async def _ask(text: str, filters: Filters, doors: Doors) -> Found:
+async def _ask(text: str, filters: Filters, doors: Doors) -> tuple[Found, Intents]:
     request = SearchRequest(query=text, filters=filters, deadline_ms=DEADLINE_MS)
     query = read_query(request, doors.settings)
     sound_text = doors.bundle.dims.sound_text_tokens > 0
-    return await run_legs(
+    found = await run_legs(
         plan_legs(query, doors.bundle.capabilities, sound_text=sound_text),
         query,
         doors,
@@ -153,6 +155,7 @@ async def _ask(text: str, filters: Filters, doors: Doors) -> Found:
         k=doors.settings.candidates_per_leg,
         timeout_s=query.deadline_s,
     )
+    return found, intents_of(request, query, doors.bundle.intents, found.sentence)
 
 
 def moments_of(written: Sequence[Written]) -> list[Question]:

@@ -3,14 +3,14 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
-from gateway.schemas import AskedMode, FusionRule, LegName, LegWeights
-from gateway.search.auto_mode import mode_of
+from gateway.schemas import FusionRule, LegName, LegWeights, Mode
 from gateway.search.calibrate import calibrate
 from gateway.search.clarity import by_clarity
 from gateway.search.coherence import coherence
 from gateway.search.cutoff import cut
 from gateway.search.evidence import weigh_evidence
 from gateway.search.fuse import fuse, leg_weights
+from gateway.search.intent import doubt
 from gateway.search.rerank import PixLaw, Scored, rerank
 from gateway.settings import Settings
 from loadtest.gathering import Gathered
@@ -25,7 +25,7 @@ class Rules:
     leg: LegName | None = None  # this one alone
     fusion: FusionRule = "weighted"
     clarity: bool = True
-    mode: AskedMode = "balanced"
+    mode: Mode = "auto"
     coherence: float = DEFAULTS.coherence_weight
     pix_weight: float = DEFAULTS.pix_weight
     cutoff: float = 0.0
@@ -40,9 +40,10 @@ def ranked(one: Gathered, rules: Rules) -> tuple[Scored, ...]:
     only = None if rules.leg is None else LegWeights(**{rules.leg: 1.0})
     if rules.leg is not None and rules.leg not in running:
         return ()
-    weights = leg_weights(running, mode_of(rules.mode, one.text), only)
+    intents = one.intents if rules.mode == "auto" else {}
+    weights = leg_weights(running, rules.mode, only, intents=intents)
     if rules.clarity and only is None:
-        weights = by_clarity(weights, matches)
+        weights = by_clarity(weights, matches, doubt(intents))
     segments = fuse(matches, weights, rules.fusion)
     lifts = coherence(segments, rules.coherence)
     pix = {segment.video_id: rules.pix.get(segment.video_id, 0) for segment in segments}

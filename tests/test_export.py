@@ -11,18 +11,24 @@ import onnxruntime as ort
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from tokenizers import Tokenizer
 
+from deploy.demo.topics import read_queries
 from ensembles.build import MINI
 from ensembles.bundle import bundle_folder, list_bundles, read_bundle, repository_path
 from ensembles.contracts import models
 from export.build import Order, ensure_exported, export_bundle, read_reports
 from export.checkpoints import Places, find_checkpoint
 from export.parity import inexact, too_coarse
+from export.precision import run_encoder
 from export.profiles import PROFILES
 from export.repository import assemble_repository
+from export.samples import TextSample
 from export.weights import build_sentence
 from gateway.errors import ConfigurationError
+from gateway.search.intent import read_intents
 from training.models import fusion
+from training.world.absent import absent_things
 
 
 def silent(_what: str, _done: int, _total: int) -> None:
@@ -283,3 +289,35 @@ def test_another_order_is_another_bundle(random_dir, tmp_path):
     bundle = export_bundle("mini", tmp_path / "models", silent, int8)
     assert bundle.version == 2
     assert bundle.precisions["sentence"] == "int8"
+
+
+@pytest.mark.parametrize(
+    ("manner", "wording", "meant"),
+    [("heard", "the sound of {}", "sound"), ("said", "someone talking about {}", "speech")],
+)
+def test_what_is_asked_for_is_read_off_words_about_unknown_things(
+    models_dir, manner, wording, meant
+):
+    asked = [wording.format(thing) for thing in absent_things("reserve")[manner]]
+    read = read_words(models_dir, asked)
+    assert np.mean([max(one, key=one.get) == meant for one in read]) >= 0.8
+
+
+def test_what_the_demos_questions_ask_for_is_mostly_speech_or_in_doubt(models_dir):
+    read = read_words(models_dir, [query.text for query in read_queries().paraphrase])
+    assert np.mean([one["speech"] + one["several"] for one in read]) > 0.5
+
+
+def read_words(models_dir, asked):
+    """Read intents as a search does, by the exported encoder."""
+    bundle = list_bundles(models_dir, "mini")[0]
+    folder = bundle_folder(models_dir, "mini", 1)
+    tokenizer = Tokenizer.from_file(str(folder / "tokenize" / "sentence.json"))
+    texts = TextSample(tokenizer, "SENTENCE", bundle.dims.sentence_tokens)
+    sentences = run_encoder(folder / "sentence" / "model.onnx", texts.sentences(asked))
+    return [read_intents(bundle.intents, sentence) for sentence in sentences]
+
+
+def test_no_intents_are_read_by_a_sentence_encoder_that_was_not_trained(tmp_path):
+    bundle = export_bundle("mini", tmp_path, silent, Order(random_weights=True))
+    assert bundle.intents is None

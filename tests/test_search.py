@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from ensembles.bundle import Bundle
+from ensembles.bundle import INTENTS, Bundle, IntentModel
 from gateway.doors import Doors
 from gateway.errors import DeadlineExceeded, InvalidRequest, NotFound, TooLarge, Unavailable
 from gateway.index.milvus import Milvus
@@ -23,7 +24,7 @@ from gateway.settings import Settings
 from gateway.triton import Triton
 from tests.conftest import free_port, make_bundle
 from tests.corpora import add_video, opened_doors, picture, store
-from tests.fake_triton import FakeTriton
+from tests.fake_triton import FakeTriton, meaning
 
 pytestmark = pytest.mark.anyio
 
@@ -286,10 +287,20 @@ async def test_asking_for_the_only_video_that_is_left_out_is_refused(doors: Door
         await ask(doors, like="bread-000000000", own_video=False, filters=only)
 
 
-async def test_a_mode_may_be_left_to_the_words(doors: Doors) -> None:
-    assert (await ask(doors, "dough")).mode == "balanced"
-    assert (await ask(doors, "how to fold dough", mode="auto")).mode == "text_heavy"
-    assert (await ask(doors, "how to fold dough", mode="vision_heavy")).mode == "vision_heavy"
+async def test_what_the_words_ask_for_weighs_the_legs_and_is_told(doors: Doors) -> None:
+    logits = np.zeros((doors.bundle.dims.sentence, len(INTENTS)), np.float32)
+    logits[:, INTENTS.index("speech")] = 100 * meaning("dough", doors.bundle.dims.sentence)
+    intents = IntentModel(logits.tobytes(), (0.0,) * len(INTENTS))
+    able = replace(doors, bundle=msgspec.structs.replace(doors.bundle, intents=intents))
+    read = await ask(able, "dough")
+    assert (read.mode, read.intents["speech"]) == ("auto", pytest.approx(0.95))
+    weighed = await ask(able, "dough", mode="vision_heavy")
+    assert (weighed.mode, weighed.intents) == ("vision_heavy", {})
+    assert (await ask(doors, "dough")).intents == {}  # its bundle cannot read
+    by_mode = {leg.leg: leg.weight for leg in weighed.hits[0].moments[0].parts.legs}
+    by_intent = {leg.leg: leg.weight for leg in read.hits[0].moments[0].parts.legs}
+    assert by_intent["speech"] == pytest.approx(0.75, abs=0.01)
+    assert by_mode["speech"] > 0.8  # as clear as the words are
 
 
 async def test_what_is_being_deleted_or_was_never_finished_is_not_found(doors: Doors) -> None:

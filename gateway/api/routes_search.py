@@ -17,8 +17,8 @@ from gateway.schemas import (
     MAX_DEADLINE_MS,
     MAX_LIMIT,
     MEDIA,
-    AskedMode,
     DeadlineMs,
+    Mode,
     SearchReply,
     SearchRequest,
     Strict,
@@ -46,7 +46,7 @@ class QuickModeQuery(Strict, frozen=True, kw_only=True):
     """`GET /search/multimodal/quick`."""
 
     q: Words
-    mode: AskedMode = "balanced"
+    mode: Mode = "auto"
     limit: Limit = 10
 
 

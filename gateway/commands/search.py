@@ -39,11 +39,11 @@ pixserve search --like VIDEO-000005000 --other-videos
 class Mode(StrEnum):
     """How words, pixels and sounds weigh."""
 
+    auto = "auto"
     balanced = "balanced"
     vision_heavy = "vision_heavy"
     text_heavy = "text_heavy"
     audio_heavy = "audio_heavy"
-    auto = "auto"
 
 
 class FusionRule(StrEnum):
@@ -88,7 +88,7 @@ def search(
     other_videos: Annotated[
         bool, typer.Option("--other-videos", help="Nothing of the video of --like.")
     ] = False,
-    mode: Annotated[Mode, typer.Option(help="How words, pixels, sounds weigh.")] = Mode.balanced,
+    mode: Annotated[Mode, typer.Option(help="How words, pixels, sounds weigh.")] = Mode.auto,
     limit: Annotated[int, typer.Option(help="Entries in the result.", min=1, max=100)] = 10,
     group: Annotated[Group, typer.Option(help="What an entry is.")] = Group.video,
     category: Annotated[str | None, typer.Option(help="Only of this category.")] = None,

@@ -110,7 +110,14 @@ class Filters(_message.Message):
     def __init__(self, category: _Optional[_Iterable[str]] = ..., creator_id: _Optional[_Iterable[str]] = ..., language: _Optional[_Iterable[str]] = ..., tags: _Optional[_Iterable[str]] = ..., video_id: _Optional[_Iterable[str]] = ..., min_pix: _Optional[int] = ..., min_duration_s: _Optional[float] = ..., max_duration_s: _Optional[float] = ..., created_after: _Optional[str] = ..., created_before: _Optional[str] = ..., level: _Optional[str] = ...) -> None: ...
 
 class SearchReply(_message.Message):
-    __slots__ = ("hits", "model_version", "index_version", "cutoff", "cut", "cut_off", "next", "mode", "random_weights", "degraded", "stage_ms", "request_id")
+    __slots__ = ("hits", "model_version", "index_version", "cutoff", "cut", "cut_off", "next", "mode", "random_weights", "degraded", "stage_ms", "request_id", "intents")
+    class IntentsEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: float
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[float] = ...) -> None: ...
     HITS_FIELD_NUMBER: _ClassVar[int]
     MODEL_VERSION_FIELD_NUMBER: _ClassVar[int]
     INDEX_VERSION_FIELD_NUMBER: _ClassVar[int]
@@ -123,6 +130,7 @@ class SearchReply(_message.Message):
     DEGRADED_FIELD_NUMBER: _ClassVar[int]
     STAGE_MS_FIELD_NUMBER: _ClassVar[int]
     REQUEST_ID_FIELD_NUMBER: _ClassVar[int]
+    INTENTS_FIELD_NUMBER: _ClassVar[int]
     hits: _containers.RepeatedCompositeFieldContainer[Hit]
     model_version: str
     index_version: str
@@ -135,7 +143,8 @@ class SearchReply(_message.Message):
     degraded: _containers.RepeatedScalarFieldContainer[str]
     stage_ms: StageTimes
     request_id: str
-    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., model_version: _Optional[str] = ..., index_version: _Optional[str] = ..., cutoff: _Optional[float] = ..., cut: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., cut_off: _Optional[int] = ..., next: _Optional[str] = ..., mode: _Optional[str] = ..., random_weights: _Optional[bool] = ..., degraded: _Optional[_Iterable[str]] = ..., stage_ms: _Optional[_Union[StageTimes, _Mapping]] = ..., request_id: _Optional[str] = ...) -> None: ...
+    intents: _containers.ScalarMap[str, float]
+    def __init__(self, hits: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., model_version: _Optional[str] = ..., index_version: _Optional[str] = ..., cutoff: _Optional[float] = ..., cut: _Optional[_Iterable[_Union[Hit, _Mapping]]] = ..., cut_off: _Optional[int] = ..., next: _Optional[str] = ..., mode: _Optional[str] = ..., random_weights: _Optional[bool] = ..., degraded: _Optional[_Iterable[str]] = ..., stage_ms: _Optional[_Union[StageTimes, _Mapping]] = ..., request_id: _Optional[str] = ..., intents: _Optional[_Mapping[str, float]] = ...) -> None: ...
 
 class Hit(_message.Message):
     __slots__ = ("video_id", "title", "creator_id", "category", "score", "start_s", "end_s", "moments", "created_at", "duplicates")

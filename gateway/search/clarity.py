@@ -37,7 +37,9 @@ def clarity(matches: Sequence[Match]) -> float:
 
 
 def by_clarity(
-    weights: Mapping[LegName, float], matches: Mapping[LegName, Sequence[Match]]
+    weights: Mapping[LegName, float],
+    matches: Mapping[LegName, Sequence[Match]],
+    doubt: float = 1.0,
 ) -> dict[LegName, float]:
     """Return the legs' weights times what the squares of their clarities tell; they sum to one.
 
@@ -47,6 +49,7 @@ def by_clarity(
     Args:
         weights: of the legs that answered, at least one.
         matches: what each of them found, best first.
+        doubt: the share of the weights that clarity decides; the rest stays as given.
     """
     clear = {leg: clarity(matches.get(leg, ())) for leg in weights}
     if "keyword" in clear and "speech" in clear:
@@ -54,5 +57,8 @@ def by_clarity(
     raised = {
         leg: weight * (FLOOR + TELLING[leg] * clear[leg] ** 2) for leg, weight in weights.items()
     }
-    total = sum(raised.values())
-    return {leg: weight / total for leg, weight in raised.items()}
+    raised_total, total = sum(raised.values()), sum(weights.values())
+    return {
+        leg: doubt * raised[leg] / raised_total + (1 - doubt) * weight / total
+        for leg, weight in weights.items()
+    }

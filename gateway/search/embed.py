@@ -70,6 +70,13 @@ class QueryVectors:
         """Return the vector of the text that is taken away, by one of the encoders of texts."""
         return await self._made("away", source)
 
+    def sentence(self) -> FloatArray | None:
+        """Return the sentence embedding of the query's text if it is there by now."""
+        task = self._tasks.get(("asked", "sentence"))
+        if task is None or not task.done() or task.cancelled() or task.exception():
+            return None
+        return task.result()["sentence"]
+
     async def _made(self, role: Role, source: Source) -> FloatArray:
         return (await asyncio.shield(self._tasks[role, source]))[source]
 

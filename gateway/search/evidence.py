@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from msgspec.structs import replace
 
 from gateway.schemas import LegName
-from gateway.search.auto_mode import asks_for_speech
 from gateway.search.calibrate import Match
+from gateway.search.cues import asks_for_speech
 from gateway.search.highlight import telling
 
 BEST = 5  # sentences, among which those of one video bear each other out

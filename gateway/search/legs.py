@@ -9,6 +9,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from ensembles.arrays import FloatArray
 from ensembles.bundle import Band, Bundle
 from gateway.doors import Doors
 from gateway.errors import (
@@ -57,6 +58,7 @@ class Found:
     legs_s: float  # how long it waited for Milvus after that
     bands: Mapping[str, Band] = field(default_factory=dict)  # of the scores of each leg
     judged: Mapping[str, Mapping[str, Judged]] = field(default_factory=dict)  # by leg and segment
+    sentence: FloatArray | None = None  # the words' embedding; None: not asked for, or not there
 
 
 async def run_legs(
@@ -103,6 +105,7 @@ async def run_legs(
         legs_s=time.perf_counter() - start - embed_s,
         bands={leg: found.band for leg, found in hits.items()},
         judged={leg: found.judged for leg, found in hits.items()},
+        sentence=vectors.sentence(),
     )
 
 

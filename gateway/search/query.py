@@ -28,6 +28,11 @@ class Query:
     input_weights: InputWeights = field(default_factory=InputWeights)
 
     @property
+    def words_alone(self) -> bool:
+        """Nothing but words say what is looked for."""
+        return bool(self.text) and not (self.image or self.audio or self.clip or self.like)
+
+    @property
     def like_video(self) -> str:
         """The video of the segment of `like`, whose id begins with it."""
         return self.like.rpartition("-")[0]

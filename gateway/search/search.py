@@ -5,7 +5,6 @@ from gateway.catalogue.bounds import ANY
 from gateway.doors import Doors
 from gateway.schemas import SearchReply, SearchRequest
 from gateway.search.arrange import arrange, check_arrangement
-from gateway.search.auto_mode import mode_of
 from gateway.search.calibrate import calibrate
 from gateway.search.clarity import by_clarity
 from gateway.search.coherence import coherence
@@ -16,6 +15,7 @@ from gateway.search.filters import bounds_of, but_like, expression
 from gateway.search.fuse import fuse, leg_weights
 from gateway.search.group import group
 from gateway.search.hits import hits_of
+from gateway.search.intent import doubt, intents_of
 from gateway.search.legs import run_legs
 from gateway.search.narrow import at_level, require_like, without_excluded
 from gateway.search.page import Clock, Reader
@@ -56,7 +56,6 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     reader = Reader(doors, clock, query.deadline_s)
     bounds = bounds_of(request.filters)
     others = but_like(query, request.filters)
-    mode = mode_of(request.mode, query.text)
     index_version = version_of(doors.bundle)
     check_arrangement(request)
     check_cursor(request, index_version)
@@ -77,9 +76,12 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
         found = await only_within(found, bounds, reader, k)
     matches = calibrate(found.candidates, found.bands, found.judged)
     matches = weigh_evidence(matches, query.text)
-    weights = leg_weights(found.candidates, mode, request.weights, request.category)
+    intents = intents_of(request, query, doors.bundle.intents, found.sentence)
+    weights = leg_weights(
+        found.candidates, request.mode, request.weights, request.category, intents
+    )
     if request.weights is None:
-        weights = by_clarity(weights, matches)
+        weights = by_clarity(weights, matches, doubt(intents))
     fused = fuse(matches, weights, request.fusion_rule)
     segments = await without_excluded(fused, query, reader)
     lifts = coherence(segments, settings.coherence_weight)
@@ -103,7 +105,8 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
         cut_off=len(dropped),
         model_version=doors.bundle.id,
         index_version=index_version,
-        mode=mode,
+        mode=request.mode,
+        intents=dict(intents),
         random_weights=doors.bundle.random_weights,
         degraded=(*found.degraded, *unarranged),
         stage_ms=clock.times(found.embed_s, found.legs_s),

@@ -57,7 +57,7 @@ class SearchText(_Target, frozen=True, kw_only=True, tag="search_text"):
 
     queries: Queries = Queries()
     limit: Annotated[int, Meta(ge=1, le=100)] = 10
-    mode: Mode = "balanced"
+    mode: Mode = "auto"
     group: Group = "video"
     deadline_ms: Count | None = None  # None: the gateway's
 

@@ -115,7 +115,7 @@ def _sender(target: Target, http: HttpClient, triton: Triton | None, run_id: str
 def search_request(target: SearchText, query: str, deadline_ms: int | None = None) -> Request:
     """Return the request for a search with words; `deadline_ms` takes the target's place."""
     asked: dict[str, str] = {"q": query, "limit": str(target.limit)}
-    if target.mode != "balanced":
+    if target.mode != "auto":
         asked["mode"] = target.mode
     if target.group != "video":
         asked["group"] = target.group

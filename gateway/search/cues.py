@@ -1,9 +1,9 @@
-"""The mode of a query by its own words: do they name a look, a sound, or what is said? Pure."""
+"""Words that name a look, a sound, or that something is said. Pure."""
 
 import re
 from collections.abc import Mapping
+from typing import Literal
 
-from gateway.schemas import AskedMode, Mode
 from gateway.search.highlight import telling
 
 SPEAKER_WORDS = 1  # that name who speaks: "a doctor talking about sleep"
@@ -29,29 +29,12 @@ SPEECH = (
     r"|answers?|defin(es?|ition)|mean(s|ing) of|how (to|do|does|is|are|can)|why|what (is|are|does)"
     r'|when (is|do|does|should)|"[^"]+"'
 )
-CUES: Mapping[Mode, re.Pattern[str]] = {
-    "vision_heavy": re.compile(rf"(?<!\w)(?:{LOOKS})(?!\w)", re.IGNORECASE),
-    "audio_heavy": re.compile(rf"(?<!\w)(?:{SOUNDS})(?!\w)", re.IGNORECASE),
-    "text_heavy": re.compile(rf"(?<!\w)(?:{SPEECH})(?!\w)", re.IGNORECASE),
+Named = Literal["look", "sound", "speech"]
+CUES: Mapping[Named, re.Pattern[str]] = {
+    "look": re.compile(rf"(?<!\w)(?:{LOOKS})(?!\w)", re.IGNORECASE),
+    "sound": re.compile(rf"(?<!\w)(?:{SOUNDS})(?!\w)", re.IGNORECASE),
+    "speech": re.compile(rf"(?<!\w)(?:{SPEECH})(?!\w)", re.IGNORECASE),
 }
-
-
-def mode_of(asked: AskedMode, text: str) -> Mode:
-    """Return the mode that a search is weighed in.
-
-    Args:
-        asked: by the client; `auto` leaves it to the words.
-        text: of the query, in English; "" for none.
-
-    Returns:
-        For `auto` the mode whose cues are named most often, `balanced` where that is no single one.
-    """
-    if asked != "auto":
-        return asked
-    named = _named(text)
-    most = max(named.values())
-    modes = [mode for mode, count in named.items() if count == most]
-    return modes[0] if most and len(modes) == 1 else "balanced"
 
 
 def asks_for_speech(text: str) -> bool:
@@ -60,12 +43,12 @@ def asks_for_speech(text: str) -> bool:
     They do where they name speech, neither a look nor a sound, and before it at most who speaks:
     "someone explaining knots", but not "a rope on a boat and someone explaining knots".
     """
-    if [mode for mode, count in _named(text).items() if count] != ["text_heavy"]:
+    if [name for name, count in _named(text).items() if count] != ["speech"]:
         return False
-    first = CUES["text_heavy"].search(text)
+    first = CUES["speech"].search(text)
     before = text[: first.start()] if first else text
     return len(set(telling(before))) <= SPEAKER_WORDS
 
 
-def _named(text: str) -> dict[Mode, int]:
-    return {mode: sum(1 for _ in cues.finditer(text)) for mode, cues in CUES.items()}
+def _named(text: str) -> dict[Named, int]:
+    return {name: sum(1 for _ in cues.finditer(text)) for name, cues in CUES.items()}
