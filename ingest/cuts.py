@@ -101,13 +101,15 @@ def hints(packets: PacketIndex, at_most: int) -> Int64Array:
 
 
 def cuts_at_early_keyframes(looks: Looks, packets: PacketIndex) -> list[float]:
-    """Return when keyframes are shown before their turn that look unlike the one before."""
-    early = early_keyframes(packets)
-    return [
-        float(looks.times_s[i + 1])
-        for i in np.flatnonzero(_differ(looks))
-        if int(looks.ticks[i + 1]) in early
-    ]
+    """Return when keyframes are shown before their turn that look unlike the one before.
+
+    Where keyframes are dense, movement brings them early too: x264 asks for less the longer it is
+    since the last one. There the change must stand out as well.
+    """
+    early = np.isin(looks.ticks[1:], list(early_keyframes(packets)))
+    if _are_dense(packets):
+        early &= np.isin(looks.times_s[1:], sudden_changes(looks))
+    return [float(time_s) for time_s in looks.times_s[1:][early & _differ(looks)]]
 
 
 def doubtful_changes(looks: Looks, packets: PacketIndex) -> list[tuple[int, int]]:
@@ -122,6 +124,22 @@ def doubtful_changes(looks: Looks, packets: PacketIndex) -> list[tuple[int, int]
         is_early = np.isin(looks.ticks[1:], list(early_keyframes(packets)))
         changed = _differ(looks) & ~is_early & _are_few(packets)
     return [(int(looks.ticks[i]), int(looks.ticks[i + 1])) for i in np.flatnonzero(changed)]
+
+
+def cuts_at_dense_keyframes(
+    stretches: Sequence[tuple[int, int]], packets: PacketIndex
+) -> list[float]:
+    """Return cuts in changes between keyframes that nothing looks into: at the later keyframe.
+
+    Only where keyframes are dense: elsewhere a change from one to the next may be movement.
+
+    Args:
+        stretches: of `doubtful_changes`, in ticks.
+        packets: of the video.
+    """
+    if not _are_dense(packets):
+        return []
+    return [float(packets.times_s[packets.ticks == last][0]) for _, last in stretches]
 
 
 def _are_dense(packets: PacketIndex) -> bool:

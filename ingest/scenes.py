@@ -13,7 +13,7 @@ distance of the 64-bit perceptual hashes is over 10 and the change stands out fr
 around it, and a soft cut where the picture changes within a second and sound sets in.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from ingest.cuts import (
     Looks,
+    cuts_at_dense_keyframes,
     cuts_at_early_keyframes,
     cuts_at_unpredicted,
     doubtful_changes,
@@ -125,9 +126,11 @@ def pictured_scenes(
     elif len(looks):
         placed, doubts = place_cuts(looks, packets, hinted)
         cuts, stretches = [*cuts, *placed], [*stretches, *doubts]
-    for stretch in _within_budget(stretches, packets, info.duration_s):
+    inside, beyond = _by_budget(stretches, packets, info.duration_s)
+    for stretch in inside:
         reply = run_limited("looks_between", path, Between((stretch,)), limits)
         cuts.extend(sudden_changes(_looks(reply.arrays, packets, info)))
+    cuts.extend(cuts_at_dense_keyframes(beyond, packets))
     scenes = scenes_of(cuts, info.duration_s, lambda a, b: _packet_motion(packets, a, b))
     return PicturedScenes(scenes, keyframes, seen.frames)
 
@@ -179,16 +182,19 @@ def _parts_at_most(info: MediaInfo) -> int:
     return lanes_within(info.video.width, info.video.height, MAX_PARTS) if info.video else 1
 
 
-def _within_budget(
+def _by_budget(
     stretches: Sequence[tuple[int, int]], packets: PacketIndex, duration_s: float
-) -> Iterator[tuple[int, int]]:
-    """Yield the stretches to decode that fit into what is left of the budget when they come."""
+) -> tuple[list[tuple[int, int]], list[tuple[int, int]]]:
+    """Part the stretches into those that are decoded and those beyond the budget, in order."""
     budget_s = max(LOCAL_S, LOCAL_SHARE * duration_s) + packets.tick_s
+    inside: list[tuple[int, int]] = []
+    beyond: list[tuple[int, int]] = []
     for first, last in stretches:
         length_s = (last - first) * packets.tick_s
-        if length_s <= budget_s:
-            budget_s -= length_s
-            yield first, last
+        fits = length_s <= budget_s
+        (inside if fits else beyond).append((first, last))
+        budget_s -= length_s if fits else 0.0
+    return inside, beyond
 
 
 def _packet_motion(packets: PacketIndex, start_s: float, end_s: float) -> float:

@@ -9,6 +9,7 @@ import pytest
 from ingest.cuts import (
     HASH_CUT,
     Looks,
+    cuts_at_dense_keyframes,
     cuts_at_early_keyframes,
     cuts_at_unpredicted,
     doubtful_changes,
@@ -25,6 +26,7 @@ from ingest.scenes import full_scenes, keyframe_scenes, scenes_of
 from loadtest.bench_ingest_scenes import cuts_of, f1
 from tests.media import Scene as Shot
 from tests.media import cut_times_s, make_silent_video, make_video, packet_index
+from training.evaluation.evaluate import written_set
 
 SHOTS = (
     Shot("disc", (220, 60, 40), 330.0),
@@ -171,6 +173,33 @@ def test_a_change_is_doubtful_where_regular_keyframes_are_too_few_to_be_sure() -
     assert doubtful_changes(keyframe_looks([0, 50], differ=[]), two) == []
     five = packet_index([100] * 250, {0, 50, 100, 150, 200})
     assert doubtful_changes(keyframe_looks([0, 50, 100], differ=[1, 2]), five) == []
+
+
+def test_among_dense_keyframes_an_early_one_must_stand_out_to_be_a_cut() -> None:
+    """x264 asks less of a change the longer the last keyframe is ago, so movement brings them."""
+    positions = [0, 10, 20, 30, 39, 48, 57, 66, 75, 85]
+    packets = packet_index([100] * 95, set(positions))
+    steady = keyframe_looks(positions, differ=range(1, 10))  # all move alike
+    assert early_keyframes(packets) == {39, 48, 57, 66, 75}
+    assert cuts_at_early_keyframes(steady, packets) == []
+    changes = np.where(np.array(positions) == 57, 0.5, 0.1).astype(np.float32)
+    assert cuts_at_early_keyframes(replace(steady, changes=changes), packets) == [57 / 25]
+
+
+def test_a_change_that_nothing_looks_into_is_a_cut_only_among_dense_keyframes() -> None:
+    dense = packet_index([100] * 100, set(range(0, 100, 10)))
+    assert cuts_at_dense_keyframes([(20, 30), (70, 80)], dense) == [30 / 25, 80 / 25]
+    assert cuts_at_dense_keyframes([(0, 50)], packet_index([100] * 100, {0, 50})) == []
+
+
+def test_more_cuts_than_can_be_decoded_are_found_among_dense_keyframes(tmp_path: Path) -> None:
+    """Files of the made-up world: ten pictures and a keyframe a second, another scene each 5 s."""
+    written = written_set(tmp_path, 3, 40, lambda *_: None)
+    for path in sorted({Path(one.video) for one in written}):
+        info = probe(path)
+        cuts = cuts_of(keyframe_scenes(path, info, read_packets(path, info)))
+        true = sorted(one.start_s for one in written if Path(one.video) == path and one.start_s)
+        assert f1(cuts, true) >= 0.9
 
 
 def keyframe_looks(ticks: Sequence[int], differ: Sequence[int]) -> Looks:
