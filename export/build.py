@@ -226,7 +226,7 @@ def _sources(profile: Profile, hashes: Mapping[str, str], random_weights: bool) 
         for name, title in titles.items()
     }
     tokenizers = {name: f"sha256:{digest}" for name, digest in hashes.items() if " " in name}
-    stand_ins = {"clip tokenizer": "bytes, a stand-in"}
+    stand_ins = {"clip tokenizer": "the sentence encoder's or bytes, a stand-in"}
     if profile.audio.text_tokens:
         stand_ins["audio tokenizer"] = "the sentence encoder's, a stand-in"
     return found | stand_ins | tokenizers

@@ -9,7 +9,9 @@ from tokenizers import Tokenizer, normalizers
 
 from ensembles.tokens import SETTINGS
 from export.profile_rows import TOKENIZER, Profile
-from training.tuning.tokens import byte_tokenizer
+from training.tuning.tokens import END, START, byte_tokenizer, put_marks
+
+CLIP_WORDS = 49_408  # of CLIP, as published
 
 
 def write_tokenizers(profile: Profile, folders: Mapping[str, Path], folder: Path) -> None:
@@ -17,8 +19,8 @@ def write_tokenizers(profile: Profile, folders: Mapping[str, Path], folder: Path
 
     Args:
         profile: what is exported.
-        folders: where tokenizers are, by the model's name; `sentence` always. Without `clip` its
-            tokens are bytes; without `audio` the texts for sounds are read as sentences are.
+        folders: where tokenizers are, by the model's name; `sentence` always. Without `clip` there
+            is `clip_stand_in`; without `audio` the texts for sounds are read as sentences are.
         folder: to make.
     """
     folder.mkdir()
@@ -26,13 +28,35 @@ def write_tokenizers(profile: Profile, folders: Mapping[str, Path], folder: Path
     if "clip" in folders:
         shutil.copy(folders["clip"] / TOKENIZER, folder / "clip.json")
     else:
-        byte_tokenizer().save(str(folder / "clip.json"))
+        clip_stand_in(profile, folder / "sentence.json").save(str(folder / "clip.json"))
     if profile.clip.lowercase:
         _lower_case(folder / "clip.json")
     if profile.audio.text_tokens:
         source = folders.get("audio", folders["sentence"])
         shutil.copy(source / TOKENIZER, folder / "sound_text.json")
     (folder / SETTINGS).write_bytes(msgspec.json.encode(_settings(profile)))
+
+
+def clip_stand_in(profile: Profile, sentence: Path) -> Tokenizer:
+    """Return a tokenizer for a CLIP that came without one.
+
+    It cuts words as the sentence encoder's does, between marks of CLIP's kind: about as many tokens
+    as CLIP's own would be. Where CLIP knows fewer words than that, it cuts bytes.
+
+    Args:
+        profile: whose CLIP.
+        sentence: the sentence encoder's tokenizer.
+    """
+    tokenizer = Tokenizer.from_file(str(sentence))
+    tokenizer.add_special_tokens([START, END])  # after all words: CLIP pools at the highest id
+    checkpoint = profile.clip.checkpoint
+    known = (
+        checkpoint.architecture["text_config"].get("vocab_size", CLIP_WORDS) if checkpoint else 0
+    )
+    if tokenizer.get_vocab_size() > known:
+        return byte_tokenizer()
+    put_marks(tokenizer)
+    return tokenizer
 
 
 def _lower_case(path: Path) -> None:

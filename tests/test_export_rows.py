@@ -15,8 +15,10 @@ from ensembles.contracts import models
 from ensembles.tokens import BucketTokenizer, text_encoders
 from export import profiles
 from export.build import Order, export_bundle, read_reports
-from export.checkpoints import Places
+from export.checkpoints import STAND_IN, Places, find_checkpoint
 from export.parity import inexact
+from export.profiles import find_profile
+from export.tokenizers import CLIP_WORDS, write_tokenizers
 from export.weights import build_clap, build_siglip
 from gateway.errors import ConfigurationError
 from tests.small_rows import HTSAT, SIGLIP, SMALL_CLAP, SMALL_SIGLIP
@@ -24,6 +26,7 @@ from training.tuning.tokens import byte_tokenizer
 
 NAME = "mini-siglip2-clap"
 ROLES = ["query", "query"]
+SENTENCE = find_checkpoint("sentence", STAND_IN)  # the folder of its tokenizer
 
 
 @pytest.fixture(scope="module")
@@ -171,3 +174,19 @@ def test_a_siglip_of_another_size_is_refused_with_both_sides_named(folders):
     profile = msgspec.structs.replace(profiles.find_profile("base"), clip=wider)
     with pytest.raises(ConfigurationError, match=r"projection_size 64, the profile expects 96"):
         build_siglip(profile, folders["clip"])
+
+
+def test_a_clip_without_a_tokenizer_reads_words_as_sentences_are_cut(tmp_path):
+    write_tokenizers(find_profile("large"), {"sentence": SENTENCE}, tmp_path / "tokenize")
+    clip = Tokenizer.from_file(str(tmp_path / "tokenize" / "clip.json"))
+    clip.no_padding()
+    read = clip.encode("how bread is baked")
+    assert read.tokens[1:-1] == ["how", "bread", "is", "baked"]
+    assert read.ids[-1] == max(read.ids) < CLIP_WORDS
+
+
+def test_a_clip_that_knows_few_words_reads_bytes(tmp_path):
+    few = msgspec.structs.replace(find_profile("base"), clip=SMALL_SIGLIP)
+    write_tokenizers(few, {"sentence": SENTENCE}, tmp_path / "tokenize")
+    clip = Tokenizer.from_file(str(tmp_path / "tokenize" / "clip.json"))
+    assert len(clip.encode("bread").ids) == 2 + len("bread")

@@ -36,7 +36,7 @@ def byte_tokenizer() -> Tokenizer:
     vocabulary = {symbol: index for index, symbol in enumerate([*alphabet, START, END])}
     tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=[]))
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.post_processor = _between_marks(tokenizer)
+    put_marks(tokenizer)
     return tokenizer
 
 
@@ -53,12 +53,13 @@ def train_tokenizer() -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(_texts(), trainer)
-    tokenizer.post_processor = _between_marks(tokenizer)
+    put_marks(tokenizer)
     return tokenizer
 
 
-def _between_marks(tokenizer: Tokenizer) -> processors.TemplateProcessing:
-    return processors.TemplateProcessing(
+def put_marks(tokenizer: Tokenizer) -> None:
+    """Have a tokenizer put every text between a start and an end token, of which it knows both."""
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{START} $A {END}",
         special_tokens=[(mark, tokenizer.token_to_id(mark)) for mark in (START, END)],
     )
