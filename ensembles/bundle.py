@@ -25,12 +25,14 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Intent = Literal["look", "motion", "sound", "speech", "several"]  # what a query's words ask for
+FLOAT_BYTES = 4
 INTENTS: tuple[Intent, ...] = get_args(Intent)
 
 
 class IntentModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Reads intents off sentence embeddings: softmax of embedding @ weights + biases."""
 
+    names: tuple[Intent, ...]  # of the columns
     weights: bytes  # float32, (sentence, intents), row by row; base64 in JSON
     biases: tuple[float, ...]  # (intents,)
 
@@ -48,7 +50,7 @@ class Bundle(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     dims: Dimensions
     capabilities: Capabilities
     calibration: dict[str, Band]
-    intents: IntentModel | None = None  # None: its sentence encoder was not trained
+    intents: IntentModel | None = None  # None: no trained sentence encoder, or exported before
     query_prefix: str = ""
     passage_prefix: str = ""
     random_weights: bool = False
@@ -103,5 +105,22 @@ def servable_bundles(
 
 
 def read_bundle(path: Path) -> Bundle:
-    """Read one bundle's description; raises `msgspec.ValidationError` where it is not one."""
-    return msgspec.json.decode(path.read_bytes(), type=Bundle)
+    """Read one bundle's description.
+
+    Raises:
+        msgspec.ValidationError: the file is not one.
+        ConfigurationError: what reads intents is not of the sentence encoder's width.
+    """
+    bundle = msgspec.json.decode(path.read_bytes(), type=Bundle)
+    if bundle.intents is not None:
+        _check_intents(bundle.intents, bundle)
+    return bundle
+
+
+def _check_intents(model: IntentModel, bundle: Bundle) -> None:
+    width = len(model.names)
+    is_whole = sorted(model.names) == sorted(INTENTS) and len(model.biases) == width
+    if not is_whole or len(model.weights) != FLOAT_BYTES * bundle.dims.sentence * width:
+        raise ConfigurationError(
+            f"{bundle.id}: what reads intents does not fit its sentence encoder: export it again"
+        )

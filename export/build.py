@@ -209,7 +209,10 @@ def export_key(profile: Profile, hashes: Mapping[str, str], order: Order) -> str
     digest = hashlib.sha256(msgspec.json.encode(inputs, order="sorted"))
     here = Path(__file__).parent
     code = [path for path in sorted(here.glob("*.py")) if path.name not in NOT_IN_THE_FILES]
-    for path in (*code, here.parent / "training" / "models.py"):
+    training = here.parent / "training"
+    made_up = sorted((training / "world").glob("*.py"))  # what bands and intents are fitted on
+    others = (training / "models.py", training / "corpus.py", training / "tuning" / "tokens.py")
+    for path in (*code, *others, *made_up):
         digest.update(path.read_bytes())
     return digest.hexdigest()
 
@@ -226,7 +229,7 @@ def _sources(profile: Profile, hashes: Mapping[str, str], random_weights: bool) 
         for name, title in titles.items()
     }
     tokenizers = {name: f"sha256:{digest}" for name, digest in hashes.items() if " " in name}
-    stand_ins = {"clip tokenizer": "the sentence encoder's or bytes, a stand-in"}
+    stand_ins = {"clip tokenizer": "a stand-in"}
     if profile.audio.text_tokens:
         stand_ins["audio tokenizer"] = "the sentence encoder's, a stand-in"
     return found | stand_ins | tokenizers

@@ -55,7 +55,7 @@ def intent_model(profile: Profile, staging: Path) -> IntentModel:
     meant = [INTENTS.index(intent) for questions in sets for _, intent in questions]
     shares = np.concatenate([np.full(len(questions), 0.5 / len(questions)) for questions in sets])
     weights, biases = fit_classifier(embeddings, meant, shares.astype(np.float32))
-    return IntentModel(weights.tobytes(), tuple(map(float, biases)))
+    return IntentModel(INTENTS, weights.tobytes(), tuple(map(float, biases)))
 
 
 def captioned_questions() -> list[Question]:

@@ -47,12 +47,12 @@ def clip_stand_in(profile: Profile, sentence: Path) -> Tokenizer:
         profile: whose CLIP.
         sentence: the sentence encoder's tokenizer.
     """
+    checkpoint = profile.clip.checkpoint
+    if checkpoint is None:
+        return byte_tokenizer()
     tokenizer = Tokenizer.from_file(str(sentence))
     tokenizer.add_special_tokens([START, END])  # after all words: CLIP pools at the highest id
-    checkpoint = profile.clip.checkpoint
-    known = (
-        checkpoint.architecture["text_config"].get("vocab_size", CLIP_WORDS) if checkpoint else 0
-    )
+    known = checkpoint.architecture["text_config"].get("vocab_size", CLIP_WORDS)
     if tokenizer.get_vocab_size() > known:
         return byte_tokenizer()
     put_marks(tokenizer)

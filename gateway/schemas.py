@@ -209,7 +209,7 @@ class SearchReply(Reply, frozen=True, kw_only=True):
     cut: tuple[Hit, ...] = ()  # the best of what was cut off, with `show_cut`
     cut_off: int = 0  # segments that matched, with less evidence than that
     next: str | None = None  # pass it as `cursor` for the next page; None: this is the last one
-    mode: Mode = "auto"  # how the modalities were weighed
+    mode: Mode = "auto"  # as asked for; `weights` take its place
     intents: dict[Intent, float] = {}  # what the words ask for, 0…1; {}: not auto, or not known
     random_weights: bool = False  # its models were never trained: the answers mean nothing
     degraded: tuple[str, ...]  # what was left out, and why: "speech: triton unavailable"

@@ -120,7 +120,8 @@ def pictured_scenes(
     keyframes = _pictures(seen, packets, info) if pictures else NO_KEYFRAMES
     looks = _looks(seen.looks, packets, info)
     cuts = cuts_at_early_keyframes(looks, packets)
-    stretches = doubtful_changes(looks, packets)
+    changed = doubtful_changes(looks, packets)
+    stretches = changed
     if tells:
         cuts.extend(cuts_at_unpredicted(packets, hinted, seen.predicted))
     elif len(looks):
@@ -130,7 +131,7 @@ def pictured_scenes(
     for stretch in inside:
         reply = run_limited("looks_between", path, Between((stretch,)), limits)
         cuts.extend(sudden_changes(_looks(reply.arrays, packets, info)))
-    cuts.extend(cuts_at_dense_keyframes(beyond, packets))
+    cuts.extend(cuts_at_dense_keyframes([one for one in beyond if one in changed], packets))
     scenes = scenes_of(cuts, info.duration_s, lambda a, b: _packet_motion(packets, a, b))
     return PicturedScenes(scenes, keyframes, seen.frames)
 

@@ -10,7 +10,7 @@ from gateway.search.coherence import coherence
 from gateway.search.cutoff import cut
 from gateway.search.evidence import weigh_evidence
 from gateway.search.fuse import fuse, leg_weights
-from gateway.search.intent import doubt
+from gateway.search.intent import answerable, doubt
 from gateway.search.rerank import PixLaw, Scored, rerank
 from gateway.settings import Settings
 from loadtest.gathering import Gathered
@@ -40,7 +40,7 @@ def ranked(one: Gathered, rules: Rules) -> tuple[Scored, ...]:
     only = None if rules.leg is None else LegWeights(**{rules.leg: 1.0})
     if rules.leg is not None and rules.leg not in running:
         return ()
-    intents = one.intents if rules.mode == "auto" else {}
+    intents = answerable(one.intents if rules.mode == "auto" else {}, running)
     weights = leg_weights(running, rules.mode, only, intents=intents)
     if rules.clarity and only is None:
         weights = by_clarity(weights, matches, doubt(intents))

@@ -1,6 +1,7 @@
 """What a query's words ask for: read off an embedding, and what that makes of the weights."""
 
 from itertools import product
+from pathlib import Path
 
 import msgspec
 import numpy as np
@@ -8,11 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ensembles.bundle import INTENTS, Intent, IntentModel
+from ensembles.bundle import INTENTS, Bundle, Intent, IntentModel, read_bundle
+from gateway.errors import ConfigurationError
 from gateway.index.rows import LEGS
 from gateway.schemas import LegName, LegWeights, Mode, SearchRequest
 from gateway.search.fuse import leg_weights
-from gateway.search.intent import UNSURE, doubt, intents_of, read_intents
+from gateway.search.intent import UNSURE, answerable, doubt, intents_of, read_intents
 from gateway.search.query import read_query
 from gateway.settings import Settings
 
@@ -22,7 +24,7 @@ legs = st.sets(st.sampled_from(LEGS), min_size=1)
 
 
 def model_of(logits: np.ndarray, biases: tuple[float, ...] = (0.0,) * len(INTENTS)) -> IntentModel:
-    return IntentModel(logits.astype(np.float32).tobytes(), biases)
+    return IntentModel(INTENTS, logits.astype(np.float32).tobytes(), biases)
 
 
 def sure_of(intent: Intent) -> IntentModel:
@@ -115,3 +117,42 @@ def test_without_a_reading_auto_is_balanced(mode: Mode, category: str | None) ->
     assert leg_weights(LEGS, mode, category=category) == leg_weights(
         LEGS, "balanced", category=category
     )
+
+
+def test_a_category_multiplies_what_the_intents_give() -> None:
+    read = {"look": 0.5, "sound": 0.5}
+    plain = leg_weights(LEGS, "auto", intents=read)
+    music = leg_weights(LEGS, "auto", category="music", intents=read)
+    assert music["sound"] / music["visual"] == pytest.approx(2 * plain["sound"] / plain["visual"])
+    even = leg_weights(LEGS, "auto", category="vlog", intents=read)
+    assert even["sound"] == pytest.approx(even["visual"] + even["fused"])
+
+
+def test_an_intent_that_no_running_leg_answers_is_in_doubt() -> None:
+    read = read_intents(sure_of("look"), SEEN)
+    meant = answerable(read, {"speech", "keyword"})
+    assert meant["look"] == 0
+    assert sum(meant.values()) == pytest.approx(1)
+    assert doubt(meant) == 1
+    assert leg_weights({"speech", "keyword"}, "auto", intents=meant) == pytest.approx(
+        leg_weights({"speech", "keyword"}, "balanced")
+    )
+    assert answerable(read, {"fused", "speech", "sound"}) == read
+    assert answerable({}, {"speech"}) == {}
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        IntentModel(INTENTS, b"\0" * 4, (0.0,) * 5),
+        IntentModel(INTENTS, b"\0" * 4 * 5 * 384, (0.0,) * 4),
+        IntentModel(INTENTS[:4], b"\0" * 4 * 4 * 384, (0.0,) * 4),
+    ],
+)
+def test_a_bundle_whose_reader_does_not_fit_is_refused(
+    bundle: Bundle, tmp_path: Path, broken: IntentModel
+) -> None:
+    path = tmp_path / "bundle.json"
+    path.write_bytes(msgspec.json.encode(msgspec.structs.replace(bundle, intents=broken)))
+    with pytest.raises(ConfigurationError, match="export it again"):
+        read_bundle(path)

@@ -46,6 +46,7 @@ SHOTS = (
         ("d.mp4", {"gop": 250, "options": {"preset": "medium", "bf": "3"}}),
         ("e.webm", {"video_codec": "libvpx-vp9", "audio_codec": "libopus"}),
         ("f.mov", {"video_codec": "libx265"}),
+        ("g.webm", {"video_codec": "libvpx-vp9", "audio_codec": "libopus", "gop": 8}),
     ],
 )
 def test_both_tiers_find_hard_cuts(tmp_path: Path, name: str, options: dict[str, object]) -> None:

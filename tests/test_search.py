@@ -290,7 +290,7 @@ async def test_asking_for_the_only_video_that_is_left_out_is_refused(doors: Door
 async def test_what_the_words_ask_for_weighs_the_legs_and_is_told(doors: Doors) -> None:
     logits = np.zeros((doors.bundle.dims.sentence, len(INTENTS)), np.float32)
     logits[:, INTENTS.index("speech")] = 100 * meaning("dough", doors.bundle.dims.sentence)
-    intents = IntentModel(logits.tobytes(), (0.0,) * len(INTENTS))
+    intents = IntentModel(INTENTS, logits.tobytes(), (0.0,) * len(INTENTS))
     able = replace(doors, bundle=msgspec.structs.replace(doors.bundle, intents=intents))
     read = await ask(able, "dough")
     assert (read.mode, read.intents["speech"]) == ("auto", pytest.approx(0.95))

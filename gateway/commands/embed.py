@@ -118,7 +118,7 @@ def _stack(data_dir: Path) -> tuple[str, str]:
     return state.part("triton").address, state.profile
 
 
-def _run(job: "Coroutine[Any, Any, T]") -> T:
+def _run(job: Coroutine[Any, Any, T]) -> T:
     """Run a job that SIGTERM ends as Ctrl-C does: its unfinished output is removed.
 
     The task is cancelled. A signal's handler that raised would do so wherever the main thread is,

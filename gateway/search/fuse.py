@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Literal
 
 import msgspec
 
@@ -10,7 +11,7 @@ from gateway.schemas import FusionRule, LegName, LegScore, LegWeights, Mode
 from gateway.search.calibrate import Match
 from gateway.search.intent import Intents
 
-Modality = str
+Modality = Literal["vision", "text", "audio"]
 Shares = Mapping[Modality, float]
 Splits = Mapping[Modality, Mapping[LegName, float]]
 
@@ -86,13 +87,12 @@ def leg_weights(
     if explicit is not None:
         return _normalised({leg: getattr(explicit, leg) for leg in sorted(running)})
     if not intents:
-        return _spread(running, _shifted(MODES[mode], category), SPLITS)
+        return _shifted(_spread(running, MODES[mode], SPLITS), category)
     weights: dict[LegName, float] = {}
     for intent, likely in intents.items():
-        shares, splits = INTENDED[intent]
-        for leg, weight in _spread(running, _shifted(shares, category), splits).items():
+        for leg, weight in _spread(running, *INTENDED[intent]).items():
             weights[leg] = weights.get(leg, 0.0) + likely * weight
-    return _normalised(weights)
+    return _shifted(weights, category)
 
 
 def _spread(running: Collection[LegName], shares: Shares, splits: Splits) -> dict[LegName, float]:
@@ -104,11 +104,15 @@ def _spread(running: Collection[LegName], shares: Shares, splits: Splits) -> dic
     return _normalised(weights)
 
 
-def _shifted(shares: Shares, category: str | None) -> Shares:
-    if category in EVEN:
-        return dict.fromkeys(shares, 1.0)
-    shift = SHIFTS.get(category or "", {})
-    return {modality: share * shift.get(modality, 1.0) for modality, share in shares.items()}
+def _shifted(weights: Mapping[LegName, float], category: str | None) -> dict[LegName, float]:
+    """Return the weights with each modality's sum shifted as the category says."""
+    shifted: dict[LegName, float] = {}
+    for modality, split in SPLITS.items():
+        inside = {leg: weights[leg] for leg in split if leg in weights}
+        share = sum(inside.values()) * SHIFTS.get(category or "", {}).get(modality, 1.0)
+        share = 1.0 if category in EVEN else share
+        shifted |= {leg: share * part for leg, part in _normalised(inside).items()}
+    return _normalised(shifted)
 
 
 def _normalised(weights: Mapping[LegName, float]) -> dict[LegName, float]:

@@ -4,17 +4,24 @@ Query intent classification: the reading is a linear one of the query's sentence
 the speech leg needs anyway. `export/intents.py` fits it.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import numpy as np
 
 from ensembles.arrays import FloatArray
-from ensembles.bundle import INTENTS, Intent, IntentModel
-from gateway.schemas import SearchRequest
+from ensembles.bundle import Intent, IntentModel
+from gateway.schemas import LegName, SearchRequest
 from gateway.search.query import Query
 
 Intents = Mapping[Intent, float]  # how probable each is; {}: nobody knows
 
+# Without any of these an intent has nothing to be answered by.
+ANSWERING: Mapping[Intent, frozenset[LegName]] = {
+    "look": frozenset({"visual", "fused"}),
+    "motion": frozenset({"visual", "fused"}),
+    "sound": frozenset({"sound"}),
+    "speech": frozenset({"speech", "keyword"}),
+}
 UNSURE = 0.05  # of every reading: a query may always mean more than it seems to
 
 
@@ -41,12 +48,20 @@ def intents_of(
 
 def read_intents(model: IntentModel, sentence: FloatArray) -> Intents:
     """Return how probable each intent is, by the words' embedding; they sum to one."""
-    weights = np.frombuffer(model.weights, np.float32).reshape(-1, len(INTENTS))
+    weights = np.frombuffer(model.weights, np.float32).reshape(-1, len(model.names))
     logits = sentence @ weights + np.array(model.biases)  # (intents,)
     likely = np.exp(logits - logits.max())
-    read = (1 - UNSURE) * likely / likely.sum()
-    read[INTENTS.index("several")] += UNSURE
-    return dict(zip(INTENTS, map(float, read), strict=True))
+    read = dict(zip(model.names, map(float, (1 - UNSURE) * likely / likely.sum()), strict=True))
+    return read | {"several": read["several"] + UNSURE}
+
+
+def answerable(intents: Intents, running: Collection[LegName]) -> Intents:
+    """Return the intents with those that no running leg answers counted as `several`."""
+    if not intents:
+        return intents
+    lost = [name for name, legs in ANSWERING.items() if legs.isdisjoint(running)]
+    several = intents["several"] + sum(intents[name] for name in lost)
+    return {**intents, **dict.fromkeys(lost, 0.0), "several": several}
 
 
 def doubt(intents: Intents) -> float:

@@ -15,7 +15,7 @@ from gateway.search.filters import bounds_of, but_like, expression
 from gateway.search.fuse import fuse, leg_weights
 from gateway.search.group import group
 from gateway.search.hits import hits_of
-from gateway.search.intent import doubt, intents_of
+from gateway.search.intent import answerable, doubt, intents_of
 from gateway.search.legs import run_legs
 from gateway.search.narrow import at_level, require_like, without_excluded
 from gateway.search.page import Clock, Reader
@@ -77,11 +77,10 @@ async def search(request: SearchRequest, doors: Doors, settings: Settings) -> Se
     matches = calibrate(found.candidates, found.bands, found.judged)
     matches = weigh_evidence(matches, query.text)
     intents = intents_of(request, query, doors.bundle.intents, found.sentence)
-    weights = leg_weights(
-        found.candidates, request.mode, request.weights, request.category, intents
-    )
+    meant = answerable(intents, found.candidates)
+    weights = leg_weights(found.candidates, request.mode, request.weights, request.category, meant)
     if request.weights is None:
-        weights = by_clarity(weights, matches, doubt(intents))
+        weights = by_clarity(weights, matches, doubt(meant))
     fused = fuse(matches, weights, request.fusion_rule)
     segments = await without_excluded(fused, query, reader)
     lifts = coherence(segments, settings.coherence_weight)
