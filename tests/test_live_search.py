@@ -2,6 +2,7 @@
 
 import io
 import math
+import subprocess
 
 import av
 import httpx
@@ -14,6 +15,7 @@ from gateway.errors import MediaRefused, PixserveError
 from gateway.schemas import Filters, Hit, LegWeights, Moment, SearchRequest
 from tests.clips import recut
 from tests.media import enormous_png, wav_bytes
+from tests.stacks import PIXSERVE
 
 pytestmark = pytest.mark.live
 
@@ -43,6 +45,25 @@ def test_paraphrases_that_share_no_word_find_the_right_moment(client, demo):
     assert sum(first_videos) >= 0.9 * len(first_videos)
     assert sum(rank <= 3 for rank in ranks) >= 0.9 * len(ranks)
     assert sum(answered) >= 0.9 * len(answered)
+
+
+def test_a_search_says_what_its_words_ask_for(client, demo):
+    words = "someone explaining how volcanoes erupt"
+    reply = client.search(SearchRequest(query=words, deadline_ms=PATIENT_MS))
+    assert reply.intents["speech"] > 0.5
+    assert sum(reply.intents.values()) == pytest.approx(1)
+    command = [
+        PIXSERVE,
+        "search",
+        words,
+        "--explain",
+        "--url",
+        demo.stack.url,
+        "--deadline-ms",
+        "5000",
+    ]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "the words ask for speech" in shown
 
 
 @pytest.mark.parametrize("query", QUERIES.keyword, ids=lambda query: query.text)

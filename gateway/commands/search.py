@@ -1,6 +1,6 @@
 """`pixserve search`."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
@@ -14,7 +14,10 @@ from gateway.errors import InvalidRequest
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from ensembles.bundle import Intent
     from gateway.schemas import Hit, Moment, SearchReply
+
+LEAST_TOLD = 0.05  # probability of what words ask for that --explain shows
 
 EXAMPLES = """Find moments by words, an image, a sound, a clip or a segment; -word excludes a word.
 
@@ -189,6 +192,8 @@ def _print(reply: "SearchReply", explain: bool) -> None:
         console.print(f"Cut off, with less evidence than {reply.cutoff:g}:")
     for rank, hit in enumerate(reply.cut, start=1):
         _print_hit(console, rank, hit, explain)
+    if explain and reply.intents:
+        console.print(f"the words ask for {_asked_for(reply.intents)}", style="dim")
     if reply.next:
         console.print(f"more with: --cursor {reply.next}", soft_wrap=True)
     for reason in reply.degraded:
@@ -200,6 +205,12 @@ def _print(reply: "SearchReply", explain: bool) -> None:
         style="dim",
         soft_wrap=True,
     )
+
+
+def _asked_for(intents: "Mapping[Intent, float]") -> str:
+    """Say what words ask for, the most probable first; what is hardly probable is left out."""
+    likely = sorted(intents.items(), key=lambda one: -one[1])
+    return ", ".join(f"{name} {share:.0%}" for name, share in likely if share >= LEAST_TOLD)
 
 
 def _print_hit(console: "Console", rank: int, hit: "Hit", explain: bool) -> None:
