@@ -25,8 +25,8 @@ class Band(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 Intent = Literal["look", "motion", "sound", "speech", "several"]  # what a query's words ask for
-FLOAT_BYTES = 4
 INTENTS: tuple[Intent, ...] = get_args(Intent)
+FLOAT_BYTES = 4
 
 
 class IntentModel(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

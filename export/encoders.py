@@ -25,8 +25,9 @@ from export.modules import (
     Sound,
 )
 from export.parity import EncoderReport
-from export.precision import Sample, Wanted, run_encoder, write_encoder
+from export.precision import Sample, Wanted, write_encoder
 from export.profile_rows import Profile
+from export.sentences import embed_sentences
 from export.tokenizers import write_tokenizers
 from export.weights import (
     build_clap,
@@ -190,11 +191,8 @@ def _bands(profile: Profile, judged: Mapping[str, FloatArray], staging: Path) ->
 
 def _speech_band(profile: Profile, staging: Path) -> Band:
     sentence = profile.sentence
-    tokenizer = Tokenizer.from_file(str(staging / "tokenize" / "sentence.json"))
-    texts = samples.TextSample(tokenizer, "SENTENCE", sentence.tokens)
     queries, answers = zip(*samples.answered_queries(), strict=True)
-    path = staging / "sentence" / "model.onnx"
     return equivalence_band(
-        run_encoder(path, texts.sentences([sentence.query_prefix + text for text in queries])),
-        run_encoder(path, texts.sentences([sentence.passage_prefix + text for text in answers])),
+        embed_sentences(profile, staging, [sentence.query_prefix + text for text in queries]),
+        embed_sentences(profile, staging, [sentence.passage_prefix + text for text in answers]),
     )

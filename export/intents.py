@@ -11,14 +11,12 @@ from random import Random
 
 import numpy as np
 import torch
-from tokenizers import Tokenizer
 
 from ensembles.arrays import FloatArray
 from ensembles.bundle import INTENTS, Intent, IntentModel
-from export import samples
 from export.intent_examples import EXAMPLES, THINGS, WORDINGS
-from export.precision import run_encoder
 from export.profile_rows import Profile
+from export.sentences import embed_sentences
 from training.corpus import training_batch
 from training.world.captions import Kind, describe
 from training.world.words import OPENINGS
@@ -47,11 +45,9 @@ def intent_model(profile: Profile, staging: Path) -> IntentModel:
         profile: with a trained sentence encoder.
         staging: folder of the exported models.
     """
-    tokenizer = Tokenizer.from_file(str(staging / "tokenize" / "sentence.json"))
-    texts = samples.TextSample(tokenizer, "SENTENCE", profile.sentence.tokens)
     sets = [captioned_questions(), written_questions()]
     asked = [profile.sentence.query_prefix + text for questions in sets for text, _ in questions]
-    embeddings = run_encoder(staging / "sentence" / "model.onnx", texts.sentences(asked))
+    embeddings = embed_sentences(profile, staging, asked)
     meant = [INTENTS.index(intent) for questions in sets for _, intent in questions]
     shares = np.concatenate([np.full(len(questions), 0.5 / len(questions)) for questions in sets])
     weights, biases = fit_classifier(embeddings, meant, shares.astype(np.float32))

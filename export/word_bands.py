@@ -18,6 +18,7 @@ from export import samples
 from export.calibration import BACKGROUND_QUANTILE, equivalence_band
 from export.precision import run_encoder
 from export.profile_rows import Profile
+from export.sentences import embed_sentences
 from training.corpus import Described, evaluation_set
 from training.world.captions import Kind
 from training.world.drawing import draw
@@ -133,10 +134,8 @@ def _fused(
     staging: Path,
 ) -> FloatArray:
     """Return (segments, fused) with each modality that a segment has at the weight 1."""
-    path = staging / "tokenize" / "sentence.json"
-    texts = samples.TextSample(Tokenizer.from_file(str(path)), "SENTENCE", profile.sentence.tokens)
     said = [segment.speech.transcript if segment.speech else "" for segment in segments]
-    text = run_encoder(staging / "sentence" / "model.onnx", texts.sentences(said))
+    text = embed_sentences(profile, staging, said)
     heard = (np.abs(audio).sum(axis=(1, 2)) > 0).astype(np.float32)
     feed: Mapping[str, FloatArray] = {
         "FRAME_TOKENS": frames,

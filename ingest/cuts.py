@@ -106,7 +106,7 @@ def cuts_at_early_keyframes(looks: Looks, packets: PacketIndex) -> list[float]:
     Where keyframes are dense, movement brings them early too: x264 asks for less the longer it is
     since the last one. There the change must stand out as well.
     """
-    early = np.isin(looks.ticks[1:], list(early_keyframes(packets)))
+    early = _are_early(looks, packets)
     if _are_dense(packets):
         early &= np.isin(looks.times_s[1:], sudden_changes(looks))
     return [float(time_s) for time_s in looks.times_s[1:][early & _differ(looks)]]
@@ -121,8 +121,7 @@ def doubtful_changes(looks: Looks, packets: PacketIndex) -> list[tuple[int, int]
     if _are_dense(packets):
         changed = np.isin(looks.times_s[1:], sudden_changes(looks))
     else:
-        is_early = np.isin(looks.ticks[1:], list(early_keyframes(packets)))
-        changed = _differ(looks) & ~is_early & _are_few(packets)
+        changed = _differ(looks) & ~_are_early(looks, packets) & _are_few(packets)
     return [(int(looks.ticks[i]), int(looks.ticks[i + 1])) for i in np.flatnonzero(changed)]
 
 
@@ -222,6 +221,11 @@ def _around(packets: PacketIndex, position: int) -> tuple[int, int]:
 def _differ(looks: Looks) -> BoolArray:
     """Say of each look but the first whether it differs from the one before, (n - 1,)."""
     return np.asarray((looks.hamming() > HASH_CUT) | (looks.recoloured() > COLOUR_CUT), np.bool_)
+
+
+def _are_early(looks: Looks, packets: PacketIndex) -> BoolArray:
+    """Say of each look but the first whether it is of an early keyframe, (n - 1,)."""
+    return np.isin(looks.ticks[1:], list(early_keyframes(packets)))
 
 
 def early_keyframes(packets: PacketIndex) -> set[int]:

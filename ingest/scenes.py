@@ -121,13 +121,13 @@ def pictured_scenes(
     looks = _looks(seen.looks, packets, info)
     cuts = cuts_at_early_keyframes(looks, packets)
     changed = doubtful_changes(looks, packets)
-    stretches = changed
+    doubts: list[tuple[int, int]] = []
     if tells:
         cuts.extend(cuts_at_unpredicted(packets, hinted, seen.predicted))
     elif len(looks):
         placed, doubts = place_cuts(looks, packets, hinted)
-        cuts, stretches = [*cuts, *placed], [*stretches, *doubts]
-    inside, beyond = _by_budget(stretches, packets, info.duration_s)
+        cuts.extend(placed)
+    inside, beyond = _by_budget([*changed, *doubts], packets, info.duration_s)
     for stretch in inside:
         reply = run_limited("looks_between", path, Between((stretch,)), limits)
         cuts.extend(sudden_changes(_looks(reply.arrays, packets, info)))

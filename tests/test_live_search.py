@@ -52,16 +52,8 @@ def test_a_search_says_what_its_words_ask_for(client, demo):
     reply = client.search(SearchRequest(query=words, deadline_ms=PATIENT_MS))
     assert reply.intents["speech"] > 0.5
     assert sum(reply.intents.values()) == pytest.approx(1)
-    command = [
-        PIXSERVE,
-        "search",
-        words,
-        "--explain",
-        "--url",
-        demo.stack.url,
-        "--deadline-ms",
-        "5000",
-    ]
+    command = [PIXSERVE, "search", words, "--explain", "--deadline-ms", str(PATIENT_MS)]
+    command += ["--url", demo.stack.url]
     shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     assert "the words ask for speech" in shown
 

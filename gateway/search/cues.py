@@ -1,8 +1,6 @@
 """Words that name a look, a sound, or that something is said. Pure."""
 
 import re
-from collections.abc import Mapping
-from typing import Literal
 
 from gateway.search.highlight import telling
 
@@ -29,12 +27,9 @@ SPEECH = (
     r"|answers?|defin(es?|ition)|mean(s|ing) of|how (to|do|does|is|are|can)|why|what (is|are|does)"
     r'|when (is|do|does|should)|"[^"]+"'
 )
-Named = Literal["look", "sound", "speech"]
-CUES: Mapping[Named, re.Pattern[str]] = {
-    "look": re.compile(rf"(?<!\w)(?:{LOOKS})(?!\w)", re.IGNORECASE),
-    "sound": re.compile(rf"(?<!\w)(?:{SOUNDS})(?!\w)", re.IGNORECASE),
-    "speech": re.compile(rf"(?<!\w)(?:{SPEECH})(?!\w)", re.IGNORECASE),
-}
+LOOK_CUES, SOUND_CUES, SPEECH_CUES = (
+    re.compile(rf"(?<!\w)(?:{cues})(?!\w)", re.IGNORECASE) for cues in (LOOKS, SOUNDS, SPEECH)
+)
 
 
 def asks_for_speech(text: str) -> bool:
@@ -43,12 +38,8 @@ def asks_for_speech(text: str) -> bool:
     They do where they name speech, neither a look nor a sound, and before it at most who speaks:
     "someone explaining knots", but not "a rope on a boat and someone explaining knots".
     """
-    if [name for name, count in _named(text).items() if count] != ["speech"]:
+    first = SPEECH_CUES.search(text)
+    if first is None or LOOK_CUES.search(text) or SOUND_CUES.search(text):
         return False
-    first = CUES["speech"].search(text)
-    before = text[: first.start()] if first else text
+    before = text[: first.start()]
     return len(set(telling(before))) <= SPEAKER_WORDS
-
-
-def _named(text: str) -> dict[Named, int]:
-    return {name: sum(1 for _ in cues.finditer(text)) for name, cues in CUES.items()}
